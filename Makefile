@@ -1,0 +1,51 @@
+# `make` alone lists what there is to do. Everything works in a fresh clone on a bare Debian 12 or Ubuntu.
+
+# rustup's cargo goes before a distribution's, also in a shell that never read its env file. .ci/setup does the same.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+format := .ci/stage formatting cargo fmt --check
+clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
+
+.PHONY: help setup build run check test stages bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install and fetch what a bare machine lacks (.ci/setup --help)
+	@.ci/setup
+
+build: setup ## build the program for release
+	cargo build --release --locked
+
+# The environment wins: VEHICLE_CLASSIFIER__CAPTURE__SOURCE=v4l2:/dev/video0 make run
+run: export VEHICLE_CLASSIFIER__CAPTURE__SOURCE ?= replay:.setup/pictures?fps=2&loop=true
+run: build ## build and start on the built-in defaults, replaying pictures; its state lies in .state/
+	cargo run --quiet --release --locked -- serve --state-directory .state
+
+check: setup ## before a commit: formatting, clippy, house rules, unit tests
+	@$(format)
+	@$(clippy)
+	@.ci/stage 'house rules' cargo test --locked --test tidy
+	@.ci/stage 'unit tests' cargo test --locked --lib
+
+test: ## everything that must hold, with the time of each stage (what .ci/run runs)
+	@STAGE_TIMES=$$(mktemp) && export STAGE_TIMES && trap 'rm "$$STAGE_TIMES"' EXIT; \
+	code=0; $(MAKE) --no-print-directory stages || code=$$?; \
+	echo; .ci/stage --table; exit $$code
+
+# The first that fails ends it. One build serves all tests: the integration tests start the program that it made.
+stages:
+	@.ci/stage set-up .ci/setup --no-pictures
+	@$(format)
+	@$(clippy)
+	@.ci/stage build cargo test --locked --no-run
+	@.ci/stage 'unit tests' cargo test --locked --lib --bins
+	@.ci/stage 'integration tests' cargo test --locked --test '*'
+	@.ci/stage 'doc tests' cargo test --locked --doc
+
+bench: setup ## measure the hot paths
+	cargo bench --locked
+
+clean: ## remove what was built and what `make run` keeps; what set-up fetched stays
+	cargo clean
+	rm -rf .state
