@@ -9,6 +9,7 @@ import argparse
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -205,20 +206,31 @@ def accuracy(
     types = probabilities(model.logits(load(pictures, mode, SIZE)), groups, temperature)
     expected, predicted = truth(pictures, groups), types.argmax(axis=1)
     right, confident = predicted == expected, types.max(axis=1) >= CONFIDENT
-    recall = {
-        label: rounded(right[expected == index].mean())
-        for index, label in enumerate(groups)
-        if (expected == index).any()
-    }
+    names = np.array(list(groups))
+    labels = names[expected]
+    sources = np.array([picture.source for picture in pictures])
+    recall = share_per(labels, right)
     return {
         "pictures": len(pictures),
-        "sources": len({picture.source for picture in pictures}),
+        "sources": len(set(sources)),
         "top1": rounded(right.mean()),
         "macro": rounded(np.mean(list(recall.values()))),
         "recall": recall,
+        "mistaken_for": {label: mistakes(names[predicted[labels == label]], label) for label in recall},
+        "top1_per_source": share_per(sources, right),
         "confident_share": rounded(confident.mean()),
         "confident_top1": rounded(right[confident].mean()),
     }
+
+
+def share_per(names: NDArray[np.str_], right: NDArray[np.bool_]) -> dict[str, float]:
+    """The share that is right among the pictures of each name."""
+    return {str(name): rounded(right[names == name].mean()) for name in np.unique(names)}
+
+
+def mistakes(predicted: NDArray[np.str_], label: str) -> dict[str, int]:
+    """What pictures of `label` were taken for instead, the two most frequent labels."""
+    return dict(Counter(map(str, predicted[predicted != label])).most_common(2))
 
 
 def write_golden(cut_out: Path, output: Path) -> Path:
