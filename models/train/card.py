@@ -1,0 +1,160 @@
+"""CARD.md from measured figures. Nothing in it is typed by hand that could be measured."""
+
+from pathlib import Path
+from typing import Any
+
+from catalogue import LABELS
+
+LICENCES = {
+    "zen": ("one fixed roadside camera, 100 × 100 px", "CC-BY-4.0 (Zenodo 6634554)"),
+    "atl": ("fixed highway cameras", "CC-BY-4.0 (Roboflow)"),
+    "hwy": ("Indonesian roads", "CC-BY-4.0 (Roboflow)"),
+    "oiv": ("web photos (Open Images)", "CC-BY-2.0 images, export without a licence"),
+    "recap": ("street-view tiles", "repository MIT, imagery of Street View"),
+    "dhk": ("streets of Bangladesh, day and night", "DbCL-1.0"),
+    "scars": ("web photos (Stanford Cars)", "**non-commercial**, academic"),
+    "jana": ("web photos of a competition", "**none stated**"),
+    "yonghah": ("web photos of riders", "**none stated**"),
+    "ilham": ("web photos", "**none stated**"),
+    "lza": ("ambulances, web", "**none stated**"),
+    "lzb": ("ambulances, web and Kerala", "**none stated**"),
+    "dawn": ("fog, web", "**none stated**"),
+    "k400": ("web photos", "**none stated**"),
+    "carbike": ("web photos", "**none stated**"),
+    "minston": ("web photos", "**none stated**"),
+}
+"""Per source: what it shows, and the licence its publisher states."""
+
+TARGETS = (
+    ("right type", "top1", 0.90),
+    ("right type, suv counted as car", "top1_suv_as_car", 0.94),
+)
+LOSS_AT_48, LOSS_ELSEWHERE = 0.10, 0.08
+
+Figures = dict[str, Any]
+
+
+def write_card(folder: Path, manifest: dict[str, Any], figures: Figures) -> None:
+    parts = [
+        introduction(manifest, figures),
+        data(figures),
+        accuracy(figures),
+        confidence(manifest, figures),
+        corruptions(figures),
+        limits(figures),
+    ]
+    (folder / "CARD.md").write_text("\n\n".join(parts) + "\n")
+
+
+def introduction(manifest: dict[str, Any], figures: Figures) -> str:
+    size, speed = manifest["input"]["width"], figures["speed_ms"]
+    return f"""# {manifest["name"]} {manifest["version"]}
+
+EfficientNet-Lite0 at {size} × {size}, full int8, {figures["bytes"] / 1e6:.2f} MB, for the ten types
+{", ".join(LABELS)}. {speed["model"]:.1f} ms a picture on one thread of the machine it was measured on, where
+EfficientNet-Lite0 at 224 takes {speed["lite0_224"]:.1f} ms (interleaved, the fastest of each).
+
+**Intended use.** Naming the type of vehicles that a tracker cut out of a road camera's picture, and of whole photos
+of one vehicle. Counts are meant as statistics. **Not for** identifying a vehicle or a person, for enforcement, or for
+any decision about a single vehicle; an ambulance must not depend on being recognised.
+
+**Licence.** Network, published weights and code are Apache-2.0. Some of the photos it was trained on are
+**non-commercial or state no licence** (bold in the table below); whether weights inherit that is not settled, so a
+commercial user should train again with `--licence permissive`, which leaves those sources out. The golden picture is
+CC-BY-2.5, see `manifest.json`. None of the photos is part of this repository."""
+
+
+def data(figures: Figures) -> str:
+    rows = [
+        "## Data",
+        "",
+        "Photos per type of the sources trained on, then of those only measured on. No source is in both.",
+        "",
+        "| source | what | licence stated | " + " | ".join(LABELS) + " |",
+        "|---|---|---|" + "---|" * len(LABELS),
+    ]
+    for part, title in (("training", "trained on"), ("held_out", "measured on")):
+        rows.append(f"| **{title}** | | |" + " |" * len(LABELS))
+        for source, counts in figures[part].items():
+            what, licence = LICENCES[source.split(".")[0]]
+            numbers = " | ".join(str(counts[label] or "") for label in LABELS)
+            rows.append(f"| {source} | {what} | {licence} | {numbers} |")
+    rows += ["", "Their labels are wrong for an estimated 3–10 % of the photos, by source and type."]
+    return "\n".join(rows)
+
+
+def accuracy(figures: Figures) -> str:
+    int8, floats = figures["int8"], figures["float"]
+    photos = sum(sum(counts.values()) for counts in figures["held_out"].values())
+    rows = [
+        "## Accuracy on sources it has never seen",
+        "",
+        f"{photos} photos of the sources measured on.",
+        "",
+        "| | aim | int8 | float |",
+        "|---|---|---|---|",
+    ]
+    for name, key, aim in TARGETS:
+        rows.append(f"| {name} | {percent(aim)} | **{percent(int8[key])}** | {percent(floats[key])} |")
+    rows += [
+        f"| mean over the types | | {percent(int8['macro'])} | {percent(floats['macro'])} |",
+        "",
+        "| type | photos | found | right when said | most often mistaken for |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [type_row(index, int8) for index in range(len(LABELS))]
+    rows += ["", "| source | right |", "|---|---|"]
+    rows += [f"| {source} | {percent(right)} |" for source, right in int8["sources"].items()]
+    rows += ["", "![Labels against answers](confusion.png)"]
+    return "\n".join(rows)
+
+
+def type_row(index: int, measured: Figures) -> str:
+    label, counts = LABELS[index], measured["confusion"][index]
+    others = sorted(((count, LABELS[at]) for at, count in enumerate(counts) if at != index and count), reverse=True)
+    mistakes = ", ".join(f"{name} ({count})" for count, name in others[:2])
+    found, said = percent(measured["recall"][label]), percent(measured["precision"][label])
+    return f"| {label} | {sum(counts)} | {found} | {said} | {mistakes} |"
+
+
+def confidence(manifest: dict[str, Any], figures: Figures) -> str:
+    rows = [
+        "## Confidence",
+        "",
+        f"Temperature {manifest['temperature']}. The expected calibration error is "
+        f"{figures['int8']['calibration_error']:.3f} (15 bins; every source judged with a temperature fitted on the "
+        f"others; the aim is 0.03). Below {manifest['thresholds']['unclassified_below']} an answer is reported as "
+        f"unclassified; crops with a shorter side under {manifest['thresholds']['crop_min_px']} px are not classified.",
+        "",
+        "| threshold | answers kept | of these right |",
+        "|---|---|---|",
+    ]
+    rows += [f"| {row['least']} | {percent(row['kept'])} | {percent(row['right'])} |" for row in figures["confidence"]]
+    rows += ["", "![Confidence against truth](calibration.png)"]
+    return "\n".join(rows)
+
+
+def corruptions(figures: Figures) -> str:
+    measured = figures["corruptions"]
+    rows = [
+        "## What the road does to it",
+        "",
+        f"The same {measured['photos']} held-out photos, clean ({percent(measured['clean'])} right) and harmed. The "
+        "harm is made by the code that also varies the training photos, at fixed strengths (`corruptions.py`).",
+        "",
+        "| harm | right | points lost | allowed |",
+        "|---|---|---|---|",
+    ]
+    for name, right in measured["top1"].items():
+        allowed = LOSS_AT_48 if name.startswith("48") else LOSS_ELSEWHERE
+        shown = "" if name.startswith(("40", "32")) else f"{100 * allowed:.0f}"
+        rows.append(f"| {name} | {percent(right)} | {100 * (measured['clean'] - right):.1f} | {shown} |")
+    return "\n".join(rows)
+
+
+def limits(figures: Figures) -> str:
+    return (Path(__file__).parent / "limits.md").read_text().strip()
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,161 @@
+"""Measure a `vehicle-type` folder on sources it was not trained on and write its CARD.md with two charts."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import charts
+from card import write_card
+from catalogue import LABELS, Photo, labels, read, sources, split
+from corruptions import CORRUPTIONS, corrupted
+from int8 import Int8Model
+from learn import BATCH, clean
+from measure import (
+    Logits,
+    calibration,
+    confusion,
+    foreign_confidences,
+    macro,
+    precision,
+    recall,
+    top1,
+    top1_suv_as_car,
+)
+from network import FLOAT_FILE, Network
+from pictures import Pixels
+from ship import fitted
+
+CORRUPTION_PER_SOURCE = 12
+"""Photos per label and source in the corruption table; all of them would take an hour."""
+SPEED_ROUNDS = 60
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    manifest = json.loads((arguments.model / "manifest.json").read_text())
+    size = manifest["input"]["width"]
+    training, held_out = split(read(arguments.data), arguments.licence == "permissive")
+    model = Int8Model((arguments.model / "model.tflite").read_bytes())
+    pixels = fitted(held_out, size)
+    logits = model.logits(pixels)
+    figures = {
+        "training": counts(training),
+        "held_out": counts(held_out),
+        "int8": scores(logits, held_out),
+        "float": scores(float_logits(arguments.work / FLOAT_FILE, pixels), held_out),
+        "corruptions": corruption_table(model, held_out, pixels, logits),
+        "speed_ms": speed(model, size, arguments.baseline),
+        "bytes": (arguments.model / "model.tflite").stat().st_size,
+        "confidence": confidence_table(logits, held_out),
+    }
+    draw(logits, held_out, arguments.model)
+    (arguments.work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_card(arguments.model, manifest, figures)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and SOURCES.csv")
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder; its CARD.md is written")
+    parser.add_argument("--work", type=Path, required=True, help="where make.py left the float weights")
+    parser.add_argument("--baseline", type=Path, required=True, help="EfficientNet-Lite0 at 224 as int8 .tflite")
+    parser.add_argument("--licence", choices=["all", "permissive"], default="all", help="as given to make.py")
+    return parser.parse_args()
+
+
+def counts(photos: Sequence[Photo]) -> dict[str, dict[str, int]]:
+    """Photos per source and label."""
+    names = sorted({photo.source for photo in photos})
+    table: dict[str, dict[str, int]] = {name: dict.fromkeys(LABELS, 0) for name in names}
+    for photo in photos:
+        table[photo.source][LABELS[photo.label]] += 1
+    return table
+
+
+@torch.inference_mode()
+def float_logits(file: Path, pixels: Pixels) -> Logits:
+    network = Network().eval()
+    network.load_state_dict(torch.load(file, weights_only=True))
+    size = pixels.shape[1]
+    batches = range(0, len(pixels), BATCH)
+    return np.concatenate([network(clean(pixels[at : at + BATCH], size)).numpy() for at in batches])
+
+
+def scores(logits: Logits, photos: Sequence[Photo]) -> dict[str, Any]:
+    own, names = labels(photos), sources(photos)
+    table = confusion(logits, own)
+    right = logits.argmax(1) == own
+    return {
+        "top1": top1(logits, own),
+        "top1_suv_as_car": top1_suv_as_car(logits, own),
+        "macro": macro(table),
+        "recall": dict(zip(LABELS, recall(table).tolist(), strict=True)),
+        "precision": dict(zip(LABELS, precision(table).tolist(), strict=True)),
+        "confusion": table.tolist(),
+        "sources": {str(name): float(right[names == name].mean()) for name in np.unique(names)},
+        "calibration_error": calibration(foreign_confidences(logits, photos), own).error,
+    }
+
+
+def corruption_table(model: Int8Model, photos: Sequence[Photo], pixels: Pixels, logits: Logits) -> dict[str, Any]:
+    """Top-1 on the same photos, clean and harmed."""
+    chosen = sample(photos)
+    own = labels(photos)[chosen]
+    harmed = {
+        name: top1(model.logits(corrupted(pixels[chosen], corruption)), own) for name, corruption in CORRUPTIONS.items()
+    }
+    return {"photos": len(chosen), "clean": top1(logits[chosen], own), "top1": harmed}
+
+
+def sample(photos: Sequence[Photo]) -> list[int]:
+    """The first few photos of every label and source."""
+    taken: dict[tuple[int, str], int] = {}
+    chosen = []
+    for index, photo in enumerate(photos):
+        group = photo.label, photo.source
+        taken[group] = taken.get(group, 0) + 1
+        if taken[group] <= CORRUPTION_PER_SOURCE:
+            chosen.append(index)
+    return chosen
+
+
+def speed(model: Int8Model, size: int, baseline: Path) -> dict[str, float]:
+    """The fastest of interleaved runs on one thread: what other work on the machine disturbs least."""
+    rivals = {
+        "model": (model, np.zeros((size, size, 3), np.int8)),
+        "lite0_224": (Int8Model(baseline.read_bytes()), np.zeros((224, 224, 3), np.int8)),
+    }
+    fastest = dict.fromkeys(rivals, float("inf"))
+    for _ in range(SPEED_ROUNDS):
+        for name, (rival, tensor) in rivals.items():
+            start = time.perf_counter()
+            rival.invoke(tensor)
+            fastest[name] = min(fastest[name], (time.perf_counter() - start) * 1000)
+    return fastest
+
+
+def confidence_table(logits: Logits, photos: Sequence[Photo]) -> list[dict[str, float]]:
+    """What each threshold keeps, and how often what it keeps is right."""
+    probabilities = foreign_confidences(logits, photos)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels(photos)
+    rows = []
+    for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        kept = confidence >= least
+        rows.append({"least": least, "kept": float(kept.mean()), "right": float(right[kept].mean())})
+    return rows
+
+
+def draw(logits: Logits, photos: Sequence[Photo], folder: Path) -> None:
+    own = labels(photos)
+    charts.confusion_matrix(confusion(logits, own), folder / "confusion.png")
+    charts.calibration_curve(calibration(foreign_confidences(logits, photos), own), folder / "calibration.png")
+
+
+if __name__ == "__main__":
+    main()

