@@ -1,0 +1,163 @@
+//! A decoded picture: pixels as stored, and how they are to be turned.
+
+use image::metadata::Orientation;
+
+use crate::frame::PictureFormat;
+
+/// 8-bit samples, row by row from the top left, without padding.
+pub(super) enum Pixels {
+    /// One byte a pixel. Kept so: a grey camera picture is resized at a third of the cost.
+    Grey(Vec<u8>),
+    /// Three bytes a pixel: red, green, blue.
+    Rgb(Vec<u8>),
+}
+
+impl Pixels {
+    pub(super) fn samples(&self) -> &[u8] {
+        match self {
+            Self::Grey(samples) | Self::Rgb(samples) => samples,
+        }
+    }
+
+    pub(super) const fn channels(&self) -> usize {
+        match self {
+            Self::Grey(_) => 1,
+            Self::Rgb(_) => 3,
+        }
+    }
+}
+
+/// A decoded picture. All sizes and coordinates it tells and takes are those of the upright picture, after its EXIF
+/// orientation.
+pub struct Picture {
+    pub(super) pixels: Pixels,
+    /// Width and height as stored.
+    pub(super) stored: (u32, u32),
+    pub(super) turn: Turn,
+    format: PictureFormat,
+}
+
+impl Picture {
+    pub(super) fn new(pixels: Pixels, stored: (u32, u32), orientation: Orientation, format: PictureFormat) -> Self {
+        Self { pixels, stored, turn: Turn::from(orientation), format }
+    }
+
+    /// Pixels across.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.turn.size(self.stored).0
+    }
+
+    /// Pixels down.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.turn.size(self.stored).1
+    }
+
+    #[must_use]
+    pub fn format(&self) -> PictureFormat {
+        self.format
+    }
+
+    /// The whole picture as a region of itself.
+    #[must_use]
+    pub fn region(&self) -> Region {
+        Region { x: 0, y: 0, width: self.width(), height: self.height() }
+    }
+
+    /// The upright picture, three bytes a pixel. This copies everything: for showing a picture, not for the model's path.
+    #[must_use]
+    pub fn to_rgb(&self) -> Vec<u8> {
+        let mut rgb = Vec::with_capacity(self.width() as usize * self.height() as usize * 3);
+        self.turn.for_each_pixel(self.pixels.samples(), self.pixels.channels(), self.stored, |pixel| {
+            rgb.extend_from_slice(&pixel);
+        });
+        rgb
+    }
+}
+
+/// A rectangle of an upright picture, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    pub x: u32,
+    pub y: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// How stored pixels become upright, in the form that finds an upright pixel among the stored ones: swap the coordinates
+/// first, then count columns and rows from the far end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    swap: bool,
+    from_right: bool,
+    from_bottom: bool,
+}
+
+impl From<Orientation> for Turn {
+    /// The EXIF values 1 … 8 (CIPA DC-008, tag 0x0112) tell which visual sides the stored first row and column are.
+    fn from(orientation: Orientation) -> Self {
+        let (swap, from_right, from_bottom) = match orientation {
+            Orientation::NoTransforms => (false, false, false),
+            Orientation::FlipHorizontal => (false, true, false),
+            Orientation::Rotate180 => (false, true, true),
+            Orientation::FlipVertical => (false, false, true),
+            Orientation::Rotate90FlipH => (true, false, false),
+            Orientation::Rotate90 => (true, false, true),
+            Orientation::Rotate270FlipH => (true, true, true),
+            Orientation::Rotate270 => (true, true, false),
+        };
+        Self { swap, from_right, from_bottom }
+    }
+}
+
+impl Turn {
+    /// Stored size to upright size, or back.
+    pub(super) const fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
+        if self.swap { (height, width) } else { (width, height) }
+    }
+
+    /// An upright region, which must lie within the picture, in stored coordinates.
+    pub(super) fn stored_region(self, region: Region, stored: (u32, u32)) -> Region {
+        let Region { mut x, mut y, mut width, mut height } = region;
+        if self.swap {
+            (x, y, width, height) = (y, x, height, width);
+        }
+        if self.from_right {
+            x = stored.0 - x - width;
+        }
+        if self.from_bottom {
+            y = stored.1 - y - height;
+        }
+        Region { x, y, width, height }
+    }
+
+    /// Visits stored samples in upright order, row by row, as red, green and blue.
+    pub(super) fn for_each_pixel(
+        self,
+        samples: &[u8],
+        channels: usize,
+        stored: (u32, u32),
+        mut visit: impl FnMut([u8; 3]),
+    ) {
+        let (stored_width, stored_height) = (stored.0 as usize, stored.1 as usize);
+        let (width, height) = self.size(stored);
+        for y in 0..height as usize {
+            for x in 0..width as usize {
+                let (mut column, mut row) = if self.swap { (y, x) } else { (x, y) };
+                if self.from_right {
+                    column = stored_width - 1 - column;
+                }
+                if self.from_bottom {
+                    row = stored_height - 1 - row;
+                }
+                let at = (row * stored_width + column) * channels;
+                match samples.get(at..at + channels) {
+                    Some(&[red, green, blue]) => visit([red, green, blue]),
+                    Some(&[grey]) => visit([grey; 3]),
+                    _ => return,
+                }
+            }
+        }
+    }
+}

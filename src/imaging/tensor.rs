@@ -1,0 +1,155 @@
+//! A picture, or a part of it, to the model's input: NHWC, one picture, three channels, int8 = pixel − 128.
+//!
+//! The resize is a convolution with a triangle as wide as the scale, on 8-bit samples: what Pillow calls `BILINEAR`, which
+//! the models were measured with. Without such widening (OpenCV's `INTER_LINEAR`) most of a large picture would not count.
+
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::error::{Error, Result};
+use crate::frame::Fit;
+use crate::imaging::picture::{Picture, Region};
+
+/// Resize buffers larger than this, in bytes, are given back after the picture that needed them. 8 MiB holds a 4K picture.
+const BUFFERS_BYTES_MAX: usize = 8 << 20;
+/// Bytes a pixel of the tensor.
+const CHANNELS: usize = 3;
+
+/// The model's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// How a picture of another shape becomes this one.
+    pub fit: Fit,
+}
+
+/// Makes tensors; keeps its buffers from one to the next.
+#[derive(Default)]
+pub struct Tensoriser {
+    resizer: Resizer,
+    /// The resized picture, as it is stored.
+    small: Vec<u8>,
+    tensor: Vec<i8>,
+}
+
+impl Tensoriser {
+    /// The whole picture as a tensor of `height × width × 3`, valid until the next call.
+    ///
+    /// # Errors
+    /// Internal for a target without pixels.
+    pub fn tensor(&mut self, picture: &Picture, target: &Target) -> Result<&[i8]> {
+        self.tensor_of_region(picture, picture.region(), target)
+    }
+
+    /// A region of the picture as a tensor; the target's fit applies to the region's shape.
+    ///
+    /// # Errors
+    /// Internal for a target without pixels, and for a region that is empty or not within the picture.
+    pub fn tensor_of_region(&mut self, picture: &Picture, region: Region, target: &Target) -> Result<&[i8]> {
+        check(picture, region, target)?;
+        let (region, shown) = fitted(region, target);
+        self.resize(picture, region, shown)?;
+        self.fill(picture, shown, target);
+        Ok(&self.tensor)
+    }
+
+    /// Resizes an upright region to the upright size `shown`, all in stored orientation.
+    fn resize(&mut self, picture: &Picture, region: Region, shown: (u32, u32)) -> Result<()> {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::internal("The picture cannot be resized; the log of the unit says more.").because(cause)
+        };
+        let channels = picture.pixels.channels();
+        let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+        let (width, height) = picture.turn.size(shown);
+        self.small.resize(width as usize * height as usize * channels, 0);
+        let stored = ImageRef::new(picture.stored.0, picture.stored.1, picture.pixels.samples(), kind)
+            .map_err(|cause| failed(cause.into()))?;
+        // A view, not the resizer's own crop option: that would let the region's neighbours count at its edges.
+        let part = picture.turn.stored_region(region, picture.stored);
+        let source = CroppedImage::new(&stored, part.x, part.y, part.width, part.height)
+            .map_err(|cause| failed(cause.into()))?;
+        let mut small =
+            Image::from_slice_u8(width, height, &mut self.small, kind).map_err(|cause| failed(cause.into()))?;
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        self.resizer.resize(&source, &mut small, &options).map_err(|cause| failed(cause.into()))?;
+        if self.resizer.size_of_internal_buffers() > BUFFERS_BYTES_MAX {
+            self.resizer.reset_internal_buffers();
+        }
+        Ok(())
+    }
+
+    /// Turns the resized picture upright, quantises it and centres it in the tensor.
+    fn fill(&mut self, picture: &Picture, shown: (u32, u32), target: &Target) {
+        let row = target.width as usize * CHANNELS;
+        let shown_row = shown.0 as usize * CHANNELS;
+        let left = (target.width - shown.0) as usize / 2 * CHANNELS;
+        let top = (target.height - shown.1) as usize / 2;
+        // 0 is pixel 128: the grey of the bars.
+        self.tensor.clear();
+        self.tensor.resize(row * target.height as usize, 0);
+        let stored = picture.turn.size(shown);
+        let (mut at, mut column) = (top * row + left, 0);
+        let Self { small, tensor, .. } = self;
+        picture.turn.for_each_pixel(small, picture.pixels.channels(), stored, |pixel| {
+            if let Some(place) = tensor.get_mut(at..at + CHANNELS) {
+                place.copy_from_slice(&pixel.map(|sample| (sample ^ 0x80) as i8));
+            }
+            at += CHANNELS;
+            column += CHANNELS;
+            if column == shown_row {
+                column = 0;
+                at += row - shown_row;
+            }
+        });
+    }
+}
+
+fn check(picture: &Picture, region: Region, target: &Target) -> Result<()> {
+    if target.width == 0 || target.height == 0 {
+        return Err(Error::internal(format!("A tensor of {} × {} has no pixels.", target.width, target.height)));
+    }
+    let ends =
+        |start: u32, length: u32, whole: u32| length > 0 && start.checked_add(length).is_some_and(|end| end <= whole);
+    if ends(region.x, region.width, picture.width()) && ends(region.y, region.height, picture.height()) {
+        return Ok(());
+    }
+    let Region { x, y, width, height } = region;
+    Err(Error::internal(format!(
+        "The region {width} × {height} at {x}, {y} is empty or not within the picture of {} × {}.",
+        picture.width(),
+        picture.height()
+    )))
+}
+
+/// The part of the region that is used, and the size it takes in the tensor.
+fn fitted(region: Region, target: &Target) -> (Region, (u32, u32)) {
+    let (width, height) = (u64::from(region.width), u64::from(region.height));
+    let (target_width, target_height) = (u64::from(target.width), u64::from(target.height));
+    // Width times the other's height: which of the two shapes is wider, without division.
+    let (region_wide, target_wide) = (width * target_height, target_width * height);
+    match target.fit {
+        Fit::Stretch => (region, (target.width, target.height)),
+        Fit::CentreCrop => {
+            let (mut part, whole) = (region, (target.width, target.height));
+            if region_wide > target_wide {
+                part.width = at_least_one(target_wide / target_height);
+                part.x += (region.width - part.width) / 2;
+            } else {
+                part.height = at_least_one(region_wide / target_width);
+                part.y += (region.height - part.height) / 2;
+            }
+            (part, whole)
+        }
+        Fit::Pad if region_wide > target_wide => {
+            (region, (target.width, at_least_one((target_width * height + width / 2) / width)))
+        }
+        Fit::Pad => (region, (at_least_one((target_height * width + height / 2) / height), target.height)),
+    }
+}
+
+fn at_least_one(length: u64) -> u32 {
+    u32::try_from(length.max(1)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,7 @@
+//! Pictures of every kind go in; the four fields, the right refusal or the recorded tensor comes out.
+
+mod damage;
+mod decoding;
+mod limits;
+mod sample;
+mod tensors;
