@@ -1,0 +1,63 @@
+//! What SQLite's failures mean to whoever asked.
+
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, Result};
+
+/// After a full queue or a short lock.
+pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
+/// After trouble with the disk, which somebody has to see to.
+const RETRY_DISK: Duration = Duration::from_secs(30);
+
+impl From<rusqlite::Error> for Error {
+    fn from(cause: rusqlite::Error) -> Self {
+        explain(&cause)
+    }
+}
+
+/// By reference, because one failed commit is the failure of every job in it.
+pub(super) fn explain(cause: &rusqlite::Error) -> Error {
+    let error = match cause.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            Error::unavailable("The disk is full: nothing was stored. Free space on the state directory.", RETRY_DISK)
+        }
+        Some(
+            ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::OperationAborted,
+        ) => Error::unavailable(
+            "The disk is full or failing: nothing was stored. Check the state directory's file system.",
+            RETRY_DISK,
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::unavailable("Another process holds the database; try again.", RETRY_SOON)
+        }
+        Some(ErrorCode::OperationInterrupted) => stopping(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::internal("The database is damaged: run `vehicle-classifierd store check` and restore a backup.")
+        }
+        _ => Error::internal("The store failed; the log of the unit says more."),
+    };
+    error.because(cause.to_string())
+}
+
+pub(super) fn stopping() -> Error {
+    Error::unavailable("The unit is stopping; try again once it is back.", RETRY_SOON)
+}
+
+/// `None` for a query without a row.
+pub(super) fn optional<T>(result: rusqlite::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(row) => Ok(Some(row)),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Whether a row would have repeated a value that must be unique.
+pub(super) fn is_duplicate(cause: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+    cause
+        .sqlite_extended_error_code()
+        .is_some_and(|code| code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY)
+}

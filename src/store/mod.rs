@@ -1,0 +1,227 @@
+//! The only SQL of the unit: SQLite in one file, one thread that writes with group commit, a few that read, numbered
+//! migrations, and one file for each group of tables.
+//!
+//! Every operation answers through a [`Pending`]; a write is answered once it is durable (WAL, synchronous FULL), so it
+//! survives `kill -9` and a power cut. Several processes may have the same state directory open: the daemon and the
+//! command line beside it.
+
+mod audit;
+mod classifications;
+mod columns;
+mod database;
+mod failure;
+mod lane;
+mod meta;
+mod pending;
+mod reports;
+mod tokens;
+mod users;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::{Connection, InterruptHandle};
+
+pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter};
+pub use meta::StoreHealth;
+pub use pending::Pending;
+pub use users::{FIRST_ADMIN, NewUser};
+
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use failure::stopping;
+use lane::{Jobs, Lane};
+use writer::{Heartbeat, Writer};
+
+/// Checks, backups and chain walks that may wait for the one thread that does them.
+const MAINTENANCE_DEPTH_MAX: usize = 4;
+
+/// Where the store is, and its limits.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The state directory; the database is `unit.db` in it. Made (0700) if there is none.
+    pub directory: PathBuf,
+    /// Writes, and as many reads, that may wait; the next one is refused.
+    pub queue_depth_max: usize,
+    /// Reading threads, each with a connection of its own; at least one.
+    pub readers: usize,
+    /// Classifications kept; the oldest go first.
+    pub classifications_max: u64,
+}
+
+/// What a watchdog needs to know of the writer.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreProgress {
+    /// Writes done since the start, failed ones included.
+    pub jobs_done: u64,
+    /// How long the writer has been at its present group of writes; none while it is idle. Long means stuck.
+    pub busy_for: Option<Duration>,
+    /// Whether the writing thread runs.
+    pub alive: bool,
+}
+
+/// A handle on the store; clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    classifications_max: i64,
+    writes: Lane,
+    reads: Lane,
+    maintenance: Lane,
+    heartbeat: Arc<Heartbeat>,
+    threads: Mutex<Threads>,
+    /// Tells long maintenance to end early.
+    closing: Arc<AtomicBool>,
+    interrupt: InterruptHandle,
+}
+
+#[derive(Default)]
+struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the database of the state directory, making or migrating it as needed, and starts the threads.
+    ///
+    /// # Errors
+    /// Conflict when the database belongs to a newer version or another program, which leaves it untouched; internal when
+    /// it is damaged or the directory cannot be used.
+    pub fn open(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        let path = settings.directory.join(database::FILE_NAME);
+        let connection = database::open_writer(&path)?;
+        let mut threads = Threads::default();
+
+        let (reads, jobs) = Lane::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
+        for number in 0..settings.readers.max(1) {
+            let reader = database::open_reader(&path)?;
+            threads.readers.push(reading(format!("store-read-{number}"), reader, jobs.shared())?);
+        }
+        let (maintenance, jobs) =
+            Lane::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
+        let reader = database::open_reader(&path)?;
+        let interrupt = reader.get_interrupt_handle();
+        threads.readers.push(reading("store-maintain".into(), reader, jobs)?);
+
+        let (writes, jobs) = Lane::new("store", "store_queue", settings.queue_depth_max, &metrics);
+        let heartbeat = Arc::new(Heartbeat::default());
+        let writer = Writer { connection, path: path.clone(), jobs, heartbeat: heartbeat.clone(), metrics };
+        threads.writer = Some(spawn("store-write".into(), move || writer.run())?);
+
+        Ok(Self(Arc::new(Inner {
+            path,
+            classifications_max: i64::try_from(settings.classifications_max).unwrap_or(i64::MAX),
+            writes,
+            reads,
+            maintenance,
+            heartbeat,
+            threads: Mutex::new(threads),
+            closing: Arc::new(AtomicBool::new(false)),
+            interrupt,
+        })))
+    }
+
+    /// Like [`Store::open`] for the daemon, which must go on when the database is damaged: that one is renamed to
+    /// `unit.db.damaged-<seconds since 1970>`, which is logged, and the unit starts with an empty one.
+    ///
+    /// # Errors
+    /// As [`Store::open`], damage aside.
+    pub fn open_or_set_aside(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        let path = settings.directory.join(database::FILE_NAME);
+        if database::is_damaged(&path)? {
+            let aside = database::set_aside(&path)?;
+            tracing::error!(aside = %aside.display(), "the database was damaged and set aside; starting with an empty one");
+        }
+        Self::open(settings, metrics)
+    }
+
+    /// How the writer is getting on; does not wait for it.
+    #[must_use]
+    pub fn progress(&self) -> StoreProgress {
+        let threads = self.0.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        StoreProgress {
+            jobs_done: self.0.heartbeat.jobs_done(),
+            busy_for: self.0.heartbeat.busy_for(),
+            alive: threads.writer.as_ref().is_some_and(|writer| !writer.is_finished()),
+        }
+    }
+
+    /// Takes no more jobs, finishes those that wait, moves the log into the database and ends the threads. Blocks; the
+    /// second call finds nothing to do.
+    pub fn close(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+        self.0.interrupt.interrupt();
+        self.0.reads.close();
+        self.0.maintenance.close();
+        let Threads { readers, writer } =
+            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // Readers first: while one is open, the writer cannot empty the log.
+        for reader in readers {
+            ended(reader);
+        }
+        self.0.writes.close();
+        if let Some(writer) = writer {
+            ended(writer);
+        }
+    }
+
+    fn write<T, W>(&self, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.0.writes.submit(work)
+    }
+
+    fn read<T, W>(&self, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.0.reads.submit(work)
+    }
+
+    /// Long reads, which must not hold up the short ones. `work` looks at the flag now and then and stops when it is set.
+    fn maintain<T, W>(&self, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection, &AtomicBool) -> Result<T> + Send + 'static,
+    {
+        let closing = self.0.closing.clone();
+        self.0.maintenance.submit(move |connection| {
+            unless(&closing)?;
+            work(connection, &closing)
+        })
+    }
+}
+
+/// Fails once the store is closing.
+fn unless(closing: &AtomicBool) -> Result<()> {
+    if closing.load(Ordering::Relaxed) { Err(stopping()) } else { Ok(()) }
+}
+
+fn reading(name: String, connection: Connection, jobs: Jobs) -> Result<JoinHandle<()>> {
+    spawn(name, move || lane::read(&connection, &jobs))
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map_err(|cause| Error::internal("The store cannot start a thread.").because(cause))
+}
+
+fn ended(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store ended with a panic");
+    }
+}

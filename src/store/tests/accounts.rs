@@ -1,0 +1,153 @@
+//! Accounts and tokens.
+
+use super::{Fixture, at, event};
+use crate::error::ErrorKind;
+use crate::record::{Role, Scope, ServiceToken, User};
+use crate::store::{FIRST_ADMIN, NewUser, Store};
+
+fn add(store: &Store, name: &str, role: Role) -> User {
+    let new = NewUser {
+        name: name.into(),
+        role,
+        password_hash: "$argon2id$x".into(),
+        must_change_password: false,
+        created_at: at(0),
+    };
+    store.add_user(new, event("user.add", 0)).wait().unwrap()
+}
+
+fn audited(fixture: &Fixture) -> Vec<String> {
+    let rows = fixture.store.audit_page(Default::default(), None, 100).wait().unwrap();
+    rows.into_iter().rev().map(|row| row.event.action).collect()
+}
+
+#[test]
+fn an_account_lives_and_every_change_is_audited() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    add(store, "root", Role::Admin);
+    let user = add(store, "bob", Role::User);
+    assert_eq!((user.enabled, user.created_at, user.token_generation), (true, at(0), 0));
+    assert_eq!(store.set_role("bob", Role::Admin, event("user.set-role", 1)).wait().unwrap().role, Role::Admin);
+    let user =
+        store.set_password("BOB", "$new".into(), true, Some("kept".into()), event("user.password", 2)).wait().unwrap();
+    assert_eq!((user.password_hash.as_str(), user.must_change_password, user.token_generation), ("$new", true, 1));
+    let user = store.set_enabled("bob", false, event("user.disable", 3)).wait().unwrap();
+    assert_eq!((user.enabled, user.token_generation, user.kept_token), (false, 2, None));
+    let user = store.set_enabled("bob", true, event("user.enable", 4)).wait().unwrap();
+    assert_eq!((user.enabled, user.token_generation), (true, 2));
+    assert_eq!(store.users().wait().unwrap().len(), 2);
+    store.delete_user("bob", event("user.delete", 5)).wait().unwrap();
+    assert!(store.user("bob").wait().unwrap().is_none());
+    let expected =
+        ["user.add", "user.add", "user.set-role", "user.password", "user.disable", "user.enable", "user.delete"];
+    let mut actions = audited(&fixture);
+    actions.sort();
+    let mut sorted = expected;
+    sorted.sort();
+    assert_eq!(actions, sorted);
+}
+
+#[test]
+fn names_are_unique_whatever_their_case_and_unknown_ones_are_not_found() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    add(store, "Bob", Role::User);
+    let new = NewUser {
+        name: "bOB".into(),
+        role: Role::User,
+        password_hash: String::new(),
+        must_change_password: false,
+        created_at: at(0),
+    };
+    assert_eq!(store.add_user(new, event("user.add", 0)).wait().unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(store.user("BOB").wait().unwrap().unwrap().name, "Bob");
+    let missing = store.set_role("eve", Role::User, event("user.set-role", 0)).wait().unwrap_err();
+    assert_eq!((missing.kind(), missing.message()), (ErrorKind::NotFound, "There is no user \"eve\"."));
+    assert_eq!(store.delete_user("eve", event("x", 0)).wait().unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn the_last_enabled_administrator_stays() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    add(store, "root", Role::Admin);
+    add(store, "spare", Role::Admin);
+    add(store, "bob", Role::User);
+    store.set_enabled("spare", false, event("user.disable", 1)).wait().unwrap();
+    let refused = [
+        store.set_role("root", Role::User, event("x", 2)).wait().map(drop).unwrap_err(),
+        store.set_enabled("root", false, event("x", 2)).wait().map(drop).unwrap_err(),
+        store.delete_user("root", event("x", 2)).wait().unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains("last enabled administrator"), "{error}");
+    }
+    // What changes nothing of it may be done, and a disabled administrator is nobody's last hope.
+    store.set_role("root", Role::Admin, event("y", 3)).wait().unwrap();
+    store.set_enabled("root", true, event("y", 3)).wait().unwrap();
+    store.delete_user("spare", event("y", 3)).wait().unwrap();
+    // Once there is another one, the first may go.
+    store.set_role("bob", Role::Admin, event("y", 4)).wait().unwrap();
+    store.delete_user("root", event("y", 4)).wait().unwrap();
+}
+
+#[test]
+fn the_first_administrator_is_made_once() {
+    let fixture = Fixture::new();
+    let first = fixture.store.add_first_admin("$a".into(), event("user.add", 0));
+    let second = fixture.store.add_first_admin("$b".into(), event("user.add", 0));
+    assert_eq!((first.wait().unwrap(), second.wait().unwrap()), (true, false));
+    let admin = fixture.store.user(FIRST_ADMIN).wait().unwrap().unwrap();
+    assert_eq!((admin.role, admin.must_change_password, admin.password_hash.as_str()), (Role::Admin, true, "$a"));
+    assert_eq!(fixture.count("audit_log"), 1);
+}
+
+#[test]
+fn service_tokens_are_issued_listed_and_revoked() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let token = ServiceToken {
+        id: "jti-1".into(),
+        name: "prometheus".into(),
+        scopes: vec![Scope::Metrics, Scope::Read],
+        created_at: at(0),
+        expires_at: at(100),
+        revoked_at: None,
+    };
+    store.add_service_token(token.clone(), event("token.issue", 0)).wait().unwrap();
+    let twice = ServiceToken { id: "jti-2".into(), ..token };
+    assert_eq!(store.add_service_token(twice, event("token.issue", 0)).wait().unwrap_err().kind(), ErrorKind::Conflict);
+    let found = store.service_token("jti-1").wait().unwrap().unwrap();
+    assert_eq!((found.scopes, found.expires_at, found.revoked_at), (vec![Scope::Metrics, Scope::Read], at(100), None));
+    store.revoke_service_token("prometheus", at(5), event("token.revoke", 5)).wait().unwrap();
+    assert_eq!(store.service_tokens().wait().unwrap()[0].revoked_at, Some(at(5)));
+    let again = store.revoke_service_token("prometheus", at(6), event("token.revoke", 6)).wait().unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict);
+    let unknown = store.revoke_service_token("grafana", at(6), event("token.revoke", 6)).wait().unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
+    assert!(store.service_token("jti-9").wait().unwrap().is_none());
+}
+
+#[test]
+fn a_returned_token_is_void_for_its_account_only_and_forgotten_once_expired() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    add(store, "bob", Role::User);
+    let revoked = |name: &str, jti: &str| store.principal(name, jti).wait().unwrap().map(|(_, revoked)| revoked);
+    store.revoke_access("one", at(10), event("auth.logout", 0)).wait().unwrap();
+    store.revoke_access("one", at(10), event("auth.logout", 0)).wait().unwrap();
+    assert_eq!(revoked("bob", "one"), Some(true));
+    assert_eq!(revoked("bob", "two"), Some(false));
+    assert_eq!(revoked("eve", "one"), None);
+
+    // A clock that nobody set says nothing about what has expired.
+    let mut unset = event("auth.logout", 1_000);
+    unset.at.synced = false;
+    store.revoke_access("two", at(2_000), unset).wait().unwrap();
+    assert_eq!(revoked("bob", "one"), Some(true));
+    store.revoke_access("three", at(2_000), event("auth.logout", 1_000)).wait().unwrap();
+    assert_eq!(revoked("bob", "one"), Some(false));
+    assert_eq!(fixture.count("revoked_tokens"), 2);
+}

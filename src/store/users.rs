@@ -1,0 +1,188 @@
+//! Accounts. Each change writes its audit row in the same transaction, and none can leave the unit without an enabled
+//! administrator.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{AuditEvent, Role, User};
+use crate::store::columns::{Micros, Named};
+use crate::store::failure::{is_duplicate, optional};
+use crate::store::{Pending, Store, audit};
+
+/// Name of the account that the first start makes.
+pub const FIRST_ADMIN: &str = "admin";
+
+/// An account to be made, enabled.
+#[derive(Clone)]
+pub struct NewUser {
+    /// Unique whatever the case of its letters.
+    pub name: String,
+    pub role: Role,
+    /// PHC string, argon2id.
+    pub password_hash: String,
+    pub must_change_password: bool,
+    /// Tokens of an earlier account of this name, issued before this moment, stay void.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// The account of that name, in whatever case.
+    pub fn user(&self, name: &str) -> Pending<Option<User>> {
+        let name = name.to_owned();
+        self.read(move |connection| find(connection, &name))
+    }
+
+    /// All accounts by name.
+    pub fn users(&self) -> Pending<Vec<User>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM users ORDER BY name")?;
+            Ok(statement.query_map([], user)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Makes an account; Conflict when the name is taken.
+    pub fn add_user(&self, new: NewUser, event: AuditEvent) -> Pending<User> {
+        self.write(move |connection| {
+            insert(connection, &new)?;
+            audit::append(connection, &event)?;
+            existing(connection, &new.name)
+        })
+    }
+
+    /// Makes the account [`FIRST_ADMIN`], whose password must be changed, if there is no account at all; false otherwise.
+    pub fn add_first_admin(&self, password_hash: String, event: AuditEvent) -> Pending<bool> {
+        self.write(move |connection| {
+            if connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0))? {
+                return Ok(false);
+            }
+            let new = NewUser {
+                name: FIRST_ADMIN.into(),
+                role: Role::Admin,
+                password_hash,
+                must_change_password: true,
+                created_at: event.at.at,
+            };
+            insert(connection, &new)?;
+            audit::append(connection, &event)?;
+            Ok(true)
+        })
+    }
+
+    /// NotFound without such an account; Conflict when it is the last enabled administrator and would be none.
+    pub fn set_role(&self, name: &str, role: Role, event: AuditEvent) -> Pending<User> {
+        self.change(name, event, move |connection, user| {
+            if role != Role::Admin {
+                keep_an_admin(connection, user)?;
+            }
+            let sql = "UPDATE users SET role = ?2 WHERE id = ?1";
+            Ok(connection.prepare_cached(sql)?.execute(params![user.id, role.name()]).map(drop)?)
+        })
+    }
+
+    /// Changes the password and voids every token of the account, save the one with the id `kept`. NotFound without such an
+    /// account.
+    pub fn set_password(
+        &self,
+        name: &str,
+        password_hash: String,
+        must_change: bool,
+        kept: Option<String>,
+        event: AuditEvent,
+    ) -> Pending<User> {
+        self.change(name, event, move |connection, user| {
+            let sql = "UPDATE users SET password_hash = ?2, must_change_password = ?3, kept_token = ?4,
+                    token_generation = token_generation + 1
+                WHERE id = ?1";
+            let values = params![user.id, password_hash, must_change, kept];
+            Ok(connection.prepare_cached(sql)?.execute(values).map(drop)?)
+        })
+    }
+
+    /// Enables or disables; disabling voids every token of the account. NotFound without such an account; Conflict when it
+    /// is the last enabled administrator.
+    pub fn set_enabled(&self, name: &str, enabled: bool, event: AuditEvent) -> Pending<User> {
+        self.change(name, event, move |connection, user| {
+            if !enabled {
+                keep_an_admin(connection, user)?;
+            }
+            let sql = "UPDATE users SET enabled = ?2, token_generation = token_generation + (?2 = 0),
+                    kept_token = CASE WHEN ?2 THEN kept_token END
+                WHERE id = ?1";
+            Ok(connection.prepare_cached(sql)?.execute(params![user.id, enabled]).map(drop)?)
+        })
+    }
+
+    /// Deletes; what the account did stays. NotFound without such an account; Conflict when it is the last enabled
+    /// administrator.
+    pub fn delete_user(&self, name: &str, event: AuditEvent) -> Pending<()> {
+        let name = name.to_owned();
+        self.write(move |connection| {
+            let user = existing(connection, &name)?;
+            keep_an_admin(connection, &user)?;
+            connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([user.id])?;
+            audit::append(connection, &event)
+        })
+    }
+
+    /// Changes an existing account and returns what became of it.
+    fn change<C>(&self, name: &str, event: AuditEvent, change: C) -> Pending<User>
+    where
+        C: FnOnce(&Connection, &User) -> Result<()> + Send + 'static,
+    {
+        let name = name.to_owned();
+        self.write(move |connection| {
+            change(connection, &existing(connection, &name)?)?;
+            audit::append(connection, &event)?;
+            existing(connection, &name)
+        })
+    }
+}
+
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        role: row.get::<_, Named<Role>>("role")?.0,
+        enabled: row.get("enabled")?,
+        must_change_password: row.get("must_change_password")?,
+        password_hash: row.get("password_hash")?,
+        created_at: row.get::<_, Micros>("created_at")?.0,
+        token_generation: row.get("token_generation")?,
+        kept_token: row.get("kept_token")?,
+    })
+}
+
+fn find(connection: &Connection, name: &str) -> Result<Option<User>> {
+    optional(connection.prepare_cached("SELECT * FROM users WHERE name = ?1")?.query_row([name], user))
+}
+
+fn existing(connection: &Connection, name: &str) -> Result<User> {
+    find(connection, name)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("There is no user {name:?}.")))
+}
+
+fn insert(connection: &Connection, new: &NewUser) -> Result<()> {
+    let sql = "INSERT INTO users
+        (name, role, enabled, must_change_password, password_hash, created_at, token_generation)
+        VALUES (?1, ?2, TRUE, ?3, ?4, ?5, 0)";
+    let values =
+        params![new.name, new.role.name(), new.must_change_password, new.password_hash, Micros(new.created_at),];
+    match connection.prepare_cached(sql)?.execute(values) {
+        Err(cause) if is_duplicate(&cause) => {
+            let text = format!("There is a user {:?} already: choose another name.", new.name);
+            Err(Error::new(ErrorKind::Conflict, text))
+        }
+        result => Ok(result.map(drop)?),
+    }
+}
+
+/// Refuses to lose the last account that can administer the unit.
+fn keep_an_admin(connection: &Connection, user: &User) -> Result<()> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM users WHERE role = 'admin' AND enabled AND id <> ?1)";
+    let others: bool = connection.prepare_cached(sql)?.query_row([user.id], |row| row.get(0))?;
+    if user.role == Role::Admin && user.enabled && !others {
+        let text = format!("{:?} is the last enabled administrator: make another one first.", user.name);
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    Ok(())
+}
