@@ -116,11 +116,9 @@ impl Writer {
         self.metrics.store_bytes.set(i64::try_from(size.total()).unwrap_or(i64::MAX));
         if size.log > WAL_BYTES_MAX && Instant::now() >= *next_truncate {
             *next_truncate = Instant::now() + TRUNCATE_INTERVAL;
-            let emptied = self
-                .connection
-                .busy_timeout(TRUNCATE_TIMEOUT)
-                .and_then(|()| truncate_log(&self.connection))
-                .and_then(|()| self.connection.busy_timeout(BUSY_TIMEOUT));
+            let connection = &self.connection;
+            let emptied = connection.busy_timeout(TRUNCATE_TIMEOUT).and_then(|()| truncate_log(connection));
+            let emptied = connection.busy_timeout(BUSY_TIMEOUT).and(emptied);
             if let Err(cause) = emptied {
                 tracing::warn!(%cause, "the store's log cannot be emptied");
             }

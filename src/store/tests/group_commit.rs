@@ -164,3 +164,15 @@ fn a_second_store_on_the_same_directory_writes_too() {
     let check = fixture.store.verify_audit().wait().unwrap();
     assert_eq!((check.rows, check.first_broken), (100, None));
 }
+
+#[test]
+fn a_log_grown_large_is_emptied_without_waiting_for_the_end() {
+    let fixture = Fixture::new();
+    let mut large = classification("large");
+    large.file_name = Some("x".repeat(17 << 20));
+    fixture.store.record_camera(large).wait().unwrap();
+    // The writer sees to its log before it takes the next job.
+    fixture.store.record_audit(event("next", 0)).wait().unwrap();
+    let size = database::size(&fixture.directory.path().join(database::FILE_NAME));
+    assert!(size.database > 17 << 20 && size.log < 1 << 20, "{size:?}");
+}
