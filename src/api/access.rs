@@ -1,0 +1,79 @@
+//! Who is asking, and whether they may: one gate a route group, answered from the store at each request.
+
+use salvo::http::header::AUTHORIZATION;
+use salvo::prelude::*;
+
+use crate::api::Api;
+use crate::api::error::write_error;
+use crate::auth::{Claims, Grant, Identity, Permission};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Lets only callers with the permission pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate(pub Permission);
+
+/// The caller of an admitted request, kept in the depot.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub identity: Identity,
+    pub claims: Claims,
+}
+
+impl Caller {
+    /// The caller of the request that `depot` belongs to.
+    ///
+    /// # Errors
+    /// Internal when the route has no gate, which is a fault of the router.
+    pub fn of(depot: &Depot) -> Result<&Self> {
+        depot.get_typed::<Self>().map_err(|_| Error::internal("This route has no gate."))
+    }
+
+    /// Name for records and the audit trail.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.identity.name()
+    }
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let admitted = match crate::api::api(depot) {
+            Ok(api) => admitted(self.0, &api, req).await,
+            Err(error) => Err(error),
+        };
+        match admitted {
+            Ok(caller) => {
+                depot.insert_typed(caller);
+            }
+            Err(error) => {
+                write_error(&error, req, depot, res);
+                ctrl.skip_rest();
+            }
+        }
+    }
+}
+
+async fn admitted(permission: Permission, api: &Api, req: &Request) -> Result<Caller> {
+    let now = api.clock.wall();
+    let claims = api.signer.verify(presented(req)?, now)?;
+    let identity = match &claims.grant {
+        Grant::Access { .. } => {
+            let (user, revoked) = api.store.principal(&claims.subject, &claims.id).await?.unzip();
+            Identity::user(&claims, user.filter(|_| revoked != Some(true)).as_ref())?
+        }
+        Grant::Service { .. } => Identity::service(&claims, api.store.service_token(&claims.id).await?.as_ref(), now)?,
+    };
+    identity.may(permission)?;
+    Ok(Caller { identity, claims })
+}
+
+fn presented(req: &Request) -> Result<&str> {
+    let missing = || {
+        let message = "A token is needed: POST /auth/token, then send Authorization: Bearer <token>.";
+        Error::new(ErrorKind::Authentication, message)
+    };
+    let value = req.headers().get(AUTHORIZATION).ok_or_else(missing)?;
+    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
+}

@@ -1,0 +1,274 @@
+//! Reading request bodies: into memory only, within limits, never slower than the idle time allows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http_body_util::BodyExt;
+use multra::{Constraints, Field, Multipart, SizeLimit};
+use salvo::http::ReqBody;
+use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use salvo::prelude::*;
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::api::Api;
+use crate::error::{Error, ErrorKind, Result};
+use crate::inference::Upload;
+
+/// JSON and form bodies.
+const FORM_BYTES_MAX: u64 = 16 << 10;
+/// One text field of a multipart body.
+const FIELD_BYTES_MAX: u64 = 4 << 10;
+/// Boundaries, part headers and text fields of a multipart body, on top of its files.
+const MULTIPART_OVERHEAD_BYTES: u64 = 256 << 10;
+/// What is still read of a refused body, so that the client gets to see the answer instead of a reset connection.
+const REFUSED_BYTES_MAX: u64 = 64 << 20;
+const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
+/// Unit of the memory budget's permits.
+const PERMIT_BYTES: u64 = 1 << 10;
+
+/// Files and text fields of an upload. While it lives, its bytes count against the memory budget.
+#[derive(Debug, Default)]
+pub struct Form {
+    pub files: Vec<Upload>,
+    fields: Vec<(String, String)>,
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Form {
+    /// The value of a text field.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What an upload endpoint takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Names of the multipart fields that carry files; the first is the documented one.
+    pub names: &'static [&'static str],
+    pub files_max: usize,
+    pub bytes_max: u64,
+}
+
+/// Reads a multipart body, or a raw `image/*` body as its only file.
+///
+/// # Errors
+/// Validation, payload too large, unsupported media type; unavailable when the memory for uploads is taken.
+pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<Form> {
+    let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
+    let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
+    let bytes_max = wanted.bytes_max + MULTIPART_OVERHEAD_BYTES;
+    let length = content_length(req);
+    if let Some(length) = length.filter(|&length| length > bytes_max) {
+        refuse(req, api).await;
+        return Err(too_large("upload", length, wanted.bytes_max, api));
+    }
+    let budget = reserve(api, length.unwrap_or(bytes_max));
+    let budget = match budget {
+        Ok(budget) => budget,
+        Err(error) => {
+            refuse(req, api).await;
+            return Err(error);
+        }
+    };
+    let mut reading = Reading { api, deadline, wanted, form: Form { _budget: Some(budget), ..Form::default() }, bytes: 0 };
+    let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
+        reading.multipart(req, boundary, bytes_max).await
+    } else if content_type.starts_with("image/") {
+        reading.raw(req, &content_type).await
+    } else {
+        Err(Error::new(
+            ErrorKind::UnsupportedMediaType,
+            format!("Send multipart/form-data with the field `{}`, or the picture itself as image/jpeg or alike.", wanted.names[0]),
+        ))
+    };
+    if let Err(error) = done {
+        refuse(req, api).await;
+        return Err(error);
+    }
+    if reading.form.files.is_empty() {
+        return Err(Error::validation(format!("The multipart field `{}` with the picture is missing.", wanted.names[0])));
+    }
+    Ok(reading.form)
+}
+
+struct Reading<'a> {
+    api: &'a Api,
+    deadline: Instant,
+    wanted: Wanted,
+    form: Form,
+    bytes: u64,
+}
+
+impl Reading<'_> {
+    async fn raw(&mut self, req: &mut Request, content_type: &str) -> Result<()> {
+        let limit = self.wanted.bytes_max.min(self.api.config.api.upload_bytes_max);
+        let bytes = read_bytes(req, self.api, limit).await?;
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
+        let file = Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
+        self.form.files.push(file);
+        Ok(())
+    }
+
+    async fn multipart(&mut self, req: &mut Request, boundary: String, bytes_max: u64) -> Result<()> {
+        let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(bytes_max));
+        let mut multipart = Multipart::with_constraints(chunks(req.take_body(), self.api), boundary, limits);
+        while let Some(field) = multipart.next_field().await.map_err(|cause| self.broken(cause))? {
+            let name = field.name().unwrap_or_default().to_owned();
+            if self.wanted.names.contains(&name.as_str()) {
+                self.file(field).await?;
+            } else {
+                let value = self.collect(field, FIELD_BYTES_MAX, &name).await?;
+                let value = String::from_utf8(value).map_err(|_| Error::validation(format!("The field `{}` is not UTF-8.", shown(&name))))?;
+                self.form.fields.push((name, value));
+            }
+        }
+        Ok(())
+    }
+
+    async fn file(&mut self, field: Field<'_>) -> Result<()> {
+        if self.form.files.len() == self.wanted.files_max {
+            self.api.metrics.count_limit("batch_files");
+            let most = self.wanted.files_max;
+            return Err(Error::new(ErrorKind::PayloadTooLarge, format!("At most {most} file(s) may be sent at once.")).detail("files_max", most));
+        }
+        let file_name = field.file_name().map(str::to_owned).filter(|name| !name.is_empty());
+        let media_type = field.content_type().map(|mime| mime.essence_str().to_owned());
+        let label = crate::imaging::display_name(file_name.as_deref());
+        let bytes = self.collect(field, self.api.config.api.upload_bytes_max, &label).await?;
+        self.form.files.push(Upload { bytes: bytes.into(), file_name, media_type, deadline: self.deadline });
+        Ok(())
+    }
+
+    async fn collect(&mut self, mut field: Field<'_>, limit: u64, label: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(|cause| self.broken(cause))? {
+            self.bytes += chunk.len() as u64;
+            if bytes.len() as u64 + chunk.len() as u64 > limit {
+                self.api.metrics.count_limit("upload_bytes");
+                let message = format!("{}: more than {limit} bytes; send a smaller one.", shown(label));
+                return Err(Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit));
+            }
+            if self.bytes > self.wanted.bytes_max {
+                return Err(too_large("upload", self.bytes, self.wanted.bytes_max, self.api));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn broken(&self, cause: multra::Error) -> Error {
+        match cause {
+            multra::Error::StreamSizeExceeded { limit } => too_large("upload", limit + 1, self.wanted.bytes_max, self.api),
+            multra::Error::StreamReadFailed(cause) => {
+                Error::validation("The upload broke off or stalled before its end; send it again.").because(cause)
+            }
+            other => Error::validation("The multipart body is malformed; send it as RFC 7578 says.").because(other),
+        }
+    }
+}
+
+/// Reads a small JSON or urlencoded body into `T`.
+///
+/// # Errors
+/// Validation with the reason; unsupported media type for anything else.
+pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> Result<T> {
+    let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
+    let bytes = read_bytes(req, api, FORM_BYTES_MAX).await?;
+    if content_type.starts_with("application/json") {
+        serde_json::from_slice(&bytes).map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
+    } else if content_type.starts_with("application/x-www-form-urlencoded") {
+        serde_urlencoded::from_bytes(&bytes).map_err(|cause| Error::validation(format!("The form cannot be used: {cause}.")))
+    } else {
+        Err(Error::new(ErrorKind::UnsupportedMediaType, "Send application/json or application/x-www-form-urlencoded."))
+    }
+}
+
+async fn read_bytes(req: &mut Request, api: &Api, limit: u64) -> Result<Vec<u8>> {
+    if let Some(length) = content_length(req).filter(|&length| length > limit) {
+        refuse(req, api).await;
+        return Err(too_large("body", length, limit, api));
+    }
+    let mut body = std::pin::pin!(chunks(req.take_body(), api));
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|cause| Error::validation("The body broke off or stalled before its end; send it again.").because(cause))?;
+        if (bytes.len() + chunk.len()) as u64 > limit {
+            return Err(too_large("body", (bytes.len() + chunk.len()) as u64, limit, api));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// The body's data frames; each must come within the idle time.
+fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let idle = Duration::from_millis(api.config.api.idle_timeout_ms);
+    stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        loop {
+            let frame = match tokio::time::timeout(idle, body.frame()).await {
+                Err(_) => return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None)),
+                Ok(None) => return None,
+                Ok(Some(Err(cause))) => return Some((Err(std::io::Error::other(cause)), None)),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            // Trailers carry no data.
+            if let Ok(data) = frame.into_data() {
+                return Some((Ok(data), Some(body)));
+            }
+        }
+    })
+}
+
+/// Reads and forgets the rest of a refused body, within bounds.
+async fn refuse(req: &mut Request, api: &Api) {
+    let mut rest = std::pin::pin!(chunks(req.take_body(), api));
+    let mut bytes = 0;
+    let drain = async {
+        while let Some(Ok(chunk)) = rest.next().await {
+            bytes += chunk.len() as u64;
+            if bytes > REFUSED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // When the time is up the connection is simply closed.
+    let _ = tokio::time::timeout(REFUSED_TIME_MAX, drain).await;
+}
+
+fn reserve(api: &Api, bytes: u64) -> Result<OwnedSemaphorePermit> {
+    let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+    Arc::clone(&api.upload_memory).try_acquire_many_owned(permits).map_err(|_| {
+        api.metrics.count_limit("upload_memory");
+        Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1))
+    })
+}
+
+/// Permits for `bytes` of upload memory.
+#[must_use]
+pub fn memory_permits(bytes: u64) -> usize {
+    usize::try_from(bytes / PERMIT_BYTES).unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS)
+}
+
+fn too_large(what: &str, bytes: u64, limit: u64, api: &Api) -> Error {
+    api.metrics.count_limit("upload_bytes");
+    let message = format!("The {what} has {bytes} bytes or more; at most {limit} are taken.");
+    Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit)
+}
+
+fn header<'a>(req: &'a Request, name: &salvo::http::header::HeaderName) -> Option<&'a str> {
+    req.headers().get(name)?.to_str().ok()
+}
+
+fn content_length(req: &Request) -> Option<u64> {
+    header(req, &CONTENT_LENGTH)?.parse().ok()
+}
+
+fn shown(name: &str) -> String {
+    crate::imaging::display_name(Some(name))
+}

@@ -1,0 +1,164 @@
+//! Uploads in, stored predictions out.
+
+use futures_util::stream::{self, StreamExt};
+use salvo::oapi::ToSchema;
+use salvo::prelude::*;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::api::access::Caller;
+use crate::api::body::{Wanted, read_form};
+use crate::api::error::Answer;
+use crate::api::wire::{
+    BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, ImageFacts, Reply, Success, by_attribute,
+};
+use crate::api::{Api, api, query};
+use crate::error::Result;
+use crate::imaging::display_name;
+use crate::inference;
+use crate::inference::Upload;
+use crate::record::{Classification, Origin, Outcome};
+
+/// One picture as multipart field.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "read only as a schema: the body is streamed")]
+pub struct FileForm {
+    /// JPEG, PNG, BMP, GIF (first frame) or WebP.
+    #[salvo(schema(value_type = String, format = Binary))]
+    file: String,
+}
+
+/// Several pictures as repeated multipart field.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "read only as a schema: the body is streamed")]
+pub struct FilesForm {
+    /// JPEG, PNG, BMP, GIF (first frame) or WebP.
+    #[salvo(schema(value_type = Vec<String>))]
+    files: Vec<String>,
+}
+
+/// Classify a picture
+///
+/// Takes multipart/form-data with the field `file`, or the picture itself as `image/*` body. Answers once the result is
+/// durably stored.
+#[endpoint(
+    tags("vehicle"),
+    request_body(content = FileForm, content_type = "multipart/form-data"),
+    responses((status_code = 201, description = "Classified and stored", body = Success<ClassificationWire>)),
+    security(["bearer" = []])
+)]
+pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ClassificationWire>> {
+    let api = api(depot)?;
+    query::only(req, &[])?;
+    let user = Caller::of(depot)?.name().to_owned();
+    let upload = read_one(req, &api).await?;
+    let record = classified(&api, &user, upload).await?;
+    let details = json!({ "model": record.model, "sha256": record.picture.sha256 });
+    let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);
+    let wire = wired(&record);
+    api.store.record_classifications(vec![record], event).await?;
+    Ok(Reply::created(wire))
+}
+
+/// Reads the one picture that an endpoint takes.
+pub(super) async fn read_one(req: &mut Request, api: &Api) -> Result<Upload> {
+    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
+    let mut form = read_form(req, api, wanted).await?;
+    Ok(form.files.remove(0))
+}
+
+/// Runs one upload through the lane and makes its record; nothing is stored yet.
+pub(super) async fn classified(api: &Api, user: &str, upload: Upload) -> Result<Classification> {
+    let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
+    let answer = api.lane.submit(upload).await?;
+    Ok(recorded(api, Some(user.to_owned()), file_name, answer))
+}
+
+fn recorded(api: &Api, user: Option<String>, file_name: Option<String>, answer: inference::Answer) -> Classification {
+    Classification {
+        id: uuid::Uuid::new_v4().to_string(),
+        origin: Origin::Upload,
+        user,
+        file_name,
+        confidence: answer.confidence(),
+        processing_time_ms: milliseconds(answer.timings.total()),
+        predictions: answer.predictions,
+        picture: answer.picture,
+        model: api.model.manifest.name.clone(),
+        model_version: api.model.manifest.version.clone(),
+        created: api.clock.now(),
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A record as it goes out.
+pub(super) fn wired(record: &Classification) -> ClassificationWire {
+    ClassificationWire {
+        classification_id: record.id.clone(),
+        predictions: by_attribute(&record.predictions),
+        overall_confidence: record.confidence,
+        processing_time_ms: record.processing_time_ms,
+        model: record.model.clone(),
+        model_version: record.model_version.clone(),
+        image: ImageFacts {
+            width: record.picture.width,
+            height: record.picture.height,
+            format: record.picture.format.clone(),
+            sha256: record.picture.sha256.clone(),
+        },
+    }
+}
+
+/// Classify several pictures
+///
+/// Takes multipart/form-data with the repeated field `files`. One bad file fails alone; the others are stored, in one
+/// transaction, before the answer.
+#[endpoint(
+    tags("vehicle"),
+    request_body(content = FilesForm, content_type = "multipart/form-data"),
+    responses((status_code = 201, description = "Classified and stored", body = Success<BatchAnswer>)),
+    security(["bearer" = []])
+)]
+pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Reply<BatchAnswer>> {
+    let api = api(depot)?;
+    query::only(req, &[])?;
+    let user = Caller::of(depot)?.name().to_owned();
+    let limits = &api.config.api;
+    let wanted = Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
+    let mut form = read_form(req, &api, wanted).await?;
+    let names: Vec<_> = form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
+    // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.
+    let jobs = std::mem::take(&mut form.files).into_iter().map(|upload| classified(&api, &user, upload));
+    let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;
+    let answer = batch_answer(names, &done);
+    let details = json!({ "files": answer.summary.total_files, "failed": answer.summary.failed });
+    for error in done.iter().filter_map(|result| result.as_ref().err()) {
+        api.metrics.count_error(error.kind());
+    }
+    let event = api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", Outcome::Success, details);
+    api.store.record_classifications(done.into_iter().filter_map(Result::ok).collect(), event).await?;
+    Ok(Reply::created(answer))
+}
+
+fn batch_answer(names: Vec<Option<String>>, done: &[Result<Classification>]) -> BatchAnswer {
+    let successful: Vec<_> = done.iter().flatten().collect();
+    let total: f64 = successful.iter().map(|record| record.processing_time_ms).sum();
+    let summary = BatchSummary {
+        total_files: done.len(),
+        successful: successful.len(),
+        failed: done.len() - successful.len(),
+        average_processing_time_ms: if successful.is_empty() { 0.0 } else { total / successful.len() as f64 },
+    };
+    let result = |(index, (file_name, result)): (usize, (Option<String>, &Result<Classification>))| match result {
+        Ok(record) => BatchResult { index, file_name, status: "success", data: Some(wired(record)), error: None },
+        Err(error) => {
+            let error = BatchError { error_code: error.kind().facts().code, message: error.message().to_owned() };
+            BatchResult { index, file_name, status: "error", data: None, error: Some(error) }
+        }
+    };
+    BatchAnswer { summary, results: names.into_iter().zip(done).enumerate().map(result).collect() }
+}

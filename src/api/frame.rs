@@ -1,0 +1,213 @@
+//! What surrounds every request: its id, the host and origin checks, the security headers, the time limit, the counting.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use salvo::http::Method;
+use salvo::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use salvo::prelude::*;
+
+use crate::api::Api;
+use crate::api::error::write_error;
+use crate::error::{Error, ErrorKind, Result};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A caller's request id is taken over up to this length.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+
+/// Sent with every answer; a handler that needs another content policy sets its own.
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+    (header::X_XSS_PROTECTION, "1; mode=block"),
+    (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Slower answers count in `slow_requests_total`, by the last part of the path (contract, section 6).
+const SLOW: [(&str, Duration); 4] = [
+    ("/api/vehicle/classify", Duration::from_millis(200)),
+    ("/api/vehicle/classify-batch", Duration::from_secs(5)),
+    ("/api/vehicle/report", Duration::from_secs(1)),
+    ("/health", Duration::from_millis(100)),
+];
+
+/// The id of a request: the caller's if it is a sane one, else a new one.
+#[derive(Clone, Debug)]
+pub struct RequestId(String);
+
+impl RequestId {
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let sane = |id: &&str| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+        };
+        let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
+        Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
+    }
+
+    /// The id of the request that `depot` belongs to.
+    #[must_use]
+    pub fn of(depot: &Depot) -> &str {
+        depot.get_typed::<Self>().map_or("", |id| &id.0)
+    }
+}
+
+/// The outermost layer. `api` travels in the depot from here.
+pub struct RequestFrame(pub Api);
+
+#[async_trait]
+impl Handler for RequestFrame {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let api = &self.0;
+        let begun = Instant::now();
+        api.metrics.active_requests.inc();
+        let _active = Active(api);
+        let id = RequestId::from_headers(req.headers());
+        depot.insert_typed(id.clone());
+        depot.insert_typed(api.clone());
+        if let Err(error) = admit(api, req) {
+            write_error(&error, req, depot, res);
+            ctrl.skip_rest();
+        } else if is_preflight(req) {
+            answer_preflight(res);
+            ctrl.skip_rest();
+        } else {
+            run(api, req, depot, res, ctrl).await;
+        }
+        if res.body.is_none() && res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error()) {
+            super::error::catch.handle(req, depot, res, ctrl).await;
+        }
+        set_headers(api, req, res, &id);
+        count(api, req, res, begun.elapsed());
+    }
+}
+
+struct Active<'a>(&'a Api);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.active_requests.dec();
+    }
+}
+
+/// Runs the handlers within the time limit; a panic becomes a 500.
+async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+    let limit = Duration::from_millis(api.config.api.request_timeout_ms);
+    let handlers = std::panic::AssertUnwindSafe(ctrl.call_next(req, depot, res)).catch_unwind();
+    let error = match tokio::time::timeout(limit, handlers).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(panic)) => {
+            let said = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+            Error::internal("The unit failed on this request; its log says more under this request id.")
+                .because(format!("a handler panicked: {}", said.unwrap_or_default()))
+        }
+        Err(_) => {
+            api.metrics.count_limit("request_timeout");
+            Error::unavailable(format!("The request took more than {limit:?}; try again later."), Duration::from_secs(1))
+        }
+    };
+    write_error(&error, req, depot, res);
+}
+
+/// Refuses foreign hosts, foreign origins and callers that are too fast.
+fn admit(api: &Api, req: &Request) -> Result<()> {
+    let trusted = &api.config.api.trusted_hosts;
+    if !trusted.is_empty() && !host(req).is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host))) {
+        return Err(Error::validation("This host name is not one of the unit's; see api.trusted_hosts."));
+    }
+    let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(api, origin));
+    if let Some(origin) = foreign {
+        let message = format!("The origin {origin:?} may not call this unit; see api.cors_origins.");
+        return Err(Error::new(ErrorKind::Authorization, message));
+    }
+    match peer(req) {
+        Some(peer) => api.rates.take(peer, endpoint(req), Instant::now()).inspect_err(|_| api.metrics.count_limit("request_rate")),
+        None => Ok(()),
+    }
+}
+
+/// Host name without the port, from the request target or the Host header.
+fn host(req: &Request) -> Option<&str> {
+    let authority = req.uri().authority().map(|authority| authority.as_str());
+    let authority = authority.or_else(|| req.headers().get(header::HOST)?.to_str().ok())?;
+    let end = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']'));
+    Some(&authority[..end.unwrap_or(authority.len())])
+}
+
+fn origin(req: &Request) -> Option<&str> {
+    req.headers().get(header::ORIGIN)?.to_str().ok()
+}
+
+fn allowed(api: &Api, origin: &str) -> bool {
+    api.config.api.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+}
+
+/// The caller's address.
+#[must_use]
+pub fn peer(req: &Request) -> Option<IpAddr> {
+    req.remote_addr().clone().into_std().map(|address| address.ip().to_canonical())
+}
+
+/// The route's pattern, for labels; all unknown paths share one.
+fn endpoint(req: &Request) -> &str {
+    match req.matched_path() {
+        "" if req.uri().path() == "/" => "/",
+        "" => "unknown",
+        pattern => pattern,
+    }
+}
+
+fn set_headers(api: &Api, req: &Request, res: &mut Response, id: &RequestId) {
+    let origin = origin(req).filter(|origin| allowed(api, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
+    let headers = res.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if api.config.api.behind_tls_proxy {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let exposed = HeaderValue::from_static("X-Request-Id, Retry-After, ETag");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+}
+
+fn count(api: &Api, req: &Request, res: &Response, took: Duration) {
+    let endpoint = match endpoint(req) {
+        "unknown" => "unknown".to_owned(),
+        pattern => format!("/{}", pattern.trim_start_matches('/')),
+    };
+    let status = res.status_code.unwrap_or(StatusCode::OK);
+    let metrics = &api.metrics;
+    metrics.requests.with_label_values(&[req.method().as_str(), &endpoint, status.as_str()]).inc();
+    metrics.request_duration.with_label_values(&[&endpoint]).observe(took.as_secs_f64());
+    if SLOW.iter().any(|(slow, threshold)| *slow == endpoint && took > *threshold) {
+        metrics.slow_requests.with_label_values(&[&endpoint]).inc();
+    }
+    tracing::debug!(method = %req.method(), endpoint, status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
+}
+
+/// A browser's question before a cross-origin request (Fetch standard, CORS protocol).
+fn is_preflight(req: &Request) -> bool {
+    req.method() == Method::OPTIONS && req.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn answer_preflight(res: &mut Response) {
+    res.status_code(StatusCode::NO_CONTENT);
+    let headers = res.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PATCH, DELETE"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Authorization, Content-Type, If-None-Match, X-Request-Id"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+}

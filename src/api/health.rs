@@ -1,0 +1,82 @@
+//! Whether the unit works: in words for people, as probes for machines.
+
+use jiff::Timestamp;
+use salvo::prelude::*;
+
+use crate::api::error::Answer;
+use crate::api::wire::{Health, Probe};
+use crate::api::{Api, api};
+use crate::capture::CameraState;
+use crate::clock::synchronised;
+
+/// State of the unit
+///
+/// Public. `degraded` names its reasons; a degraded unit still answers.
+#[endpoint(tags("health"), responses((status_code = 200, description = "The state", body = Health)), security(()))]
+pub async fn health(depot: &mut Depot) -> Answer<Json<Health>> {
+    let api = api(depot)?;
+    let store = api.store.health().await;
+    let database_healthy = store.as_ref().is_ok_and(|found| found.ok);
+    let camera = api.camera.state();
+    let clock_synchronized = synchronised();
+    let reasons = reasons(&api, database_healthy, &camera, clock_synchronized);
+    Ok(Json(Health {
+        status: if reasons.is_empty() { "healthy" } else { "degraded" },
+        redis_connected: None,
+        database_healthy,
+        models_loaded: true,
+        camera_connected: match camera {
+            CameraState::Off => None,
+            CameraState::Connected => Some(true),
+            CameraState::Disconnected(_) | CameraState::Ended => Some(false),
+        },
+        clock_synchronized,
+        reasons,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: api.started.elapsed().as_secs(),
+        timestamp: Timestamp::now(),
+    }))
+}
+
+/// The reasons name no path, address or account: this page is public. The log and `doctor` say more.
+fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchronized: bool) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !database_healthy {
+        reasons.push("The database does not answer; nothing can be stored.".to_owned());
+    }
+    match camera {
+        CameraState::Disconnected(_) => reasons.push("The camera gives no frames.".to_owned()),
+        CameraState::Ended => reasons.push("The replay has ended.".to_owned()),
+        CameraState::Off | CameraState::Connected => {}
+    }
+    if !clock_synchronized {
+        reasons.push("The clock is not synchronised; times are uncertain.".to_owned());
+    }
+    let listen = api.config.api.listen.ip();
+    if !listen.is_loopback() && !api.config.api.behind_tls_proxy {
+        reasons.push("The API is served without TLS on a public address; passwords can be read on the way.".to_owned());
+    }
+    reasons
+}
+
+/// Liveness probe
+///
+/// 200 while the process answers at all.
+#[endpoint(tags("health"), responses((status_code = 200, description = "Live", body = Probe)), security(()))]
+pub async fn live() -> Json<Probe> {
+    Json(Probe { status: "live" })
+}
+
+/// Readiness probe
+///
+/// 200 when uploads can be classified and stored, else 503.
+#[endpoint(tags("health"), responses((status_code = 200, description = "Ready", body = Probe)), security(()))]
+pub async fn ready(depot: &mut Depot) -> Answer<Json<Probe>> {
+    let api = api(depot)?;
+    let store = api.store.health().await?;
+    if !store.ok {
+        let message = "The database does not answer; nothing can be stored.";
+        return Err(crate::error::Error::unavailable(message, std::time::Duration::from_secs(5)).into());
+    }
+    Ok(Json(Probe { status: "ready" }))
+}

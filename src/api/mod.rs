@@ -1,0 +1,172 @@
+//! The HTTP side: routes, gates, and one file a resource.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use salvo::prelude::*;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
+use crate::capture::CameraWatch;
+use crate::classifier::LoadedModel;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::inference::Lane;
+use crate::metrics::Metrics;
+use crate::record::{AuditEvent, Outcome};
+use crate::store::Store;
+
+mod access;
+mod audit;
+mod body;
+mod classify;
+mod docs;
+mod error;
+mod frame;
+mod health;
+mod models;
+mod numbers;
+mod page;
+mod query;
+mod rates;
+mod report;
+mod tokens;
+mod wire;
+
+use access::Gate;
+pub use numbers::disk_free;
+
+/// What the daemon hands to the HTTP side.
+pub struct Parts {
+    pub config: Config,
+    pub state_directory: PathBuf,
+    pub unit_id: String,
+    pub store: Store,
+    pub lane: Lane,
+    pub camera: CameraWatch,
+    pub model: Arc<LoadedModel>,
+    pub workers: usize,
+    pub signer: Signer,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The state behind the routes; cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+pub struct Shared {
+    parts: Parts,
+    passwords: PasswordGate,
+    rules: PasswordRules,
+    logins: LoginThrottle,
+    rates: rates::Rates,
+    upload_memory: Arc<Semaphore>,
+    started: Instant,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Deref for Shared {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Api {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (auth, limits) = (&parts.config.auth, &parts.config.api);
+        Self(Arc::new(Shared {
+            passwords: PasswordGate::new(auth.password_checks_max),
+            rules: PasswordRules { length_min: auth.password_length_min },
+            logins: LoginThrottle::new(auth.login_failures_max),
+            rates: rates::Rates::new(limits.requests_per_minute_max),
+            upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
+            started: Instant::now(),
+            parts,
+        }))
+    }
+
+    /// An audit event of this request.
+    fn audit(&self, req: &Request, user: Option<&str>, action: &str, resource: &str, outcome: Outcome, details: Value) -> AuditEvent {
+        AuditEvent {
+            user: user.map(str::to_owned),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            outcome,
+            details,
+            ip_address: frame::peer(req).map(|peer| peer.to_string()),
+            at: self.clock.now(),
+        }
+    }
+
+    /// All routes with what surrounds them, ready for a server.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        let mut router = routes();
+        if self.config.api.docs {
+            router = docs::with_docs(router);
+        }
+        let catcher = salvo::catcher::Catcher::new(error::catch);
+        Service::new(router).hoop(frame::RequestFrame(self.clone())).catcher(catcher)
+    }
+}
+
+/// The state of the request that `depot` belongs to.
+fn api(depot: &Depot) -> Result<Api> {
+    depot.get_typed::<Api>().cloned().map_err(|_| Error::internal("This route is outside the request frame."))
+}
+
+fn routes() -> Router {
+    Router::new()
+        .get(page::index)
+        .push(Router::with_path("page/{file}").get(page::file))
+        .push(health_routes())
+        .push(Router::with_path("auth/token").post(tokens::log_in))
+        .push(
+            Router::new()
+                .hoop(Gate(Permission::Account))
+                .push(Router::with_path("auth/logout").post(tokens::log_out))
+                .push(Router::with_path("auth/password").post(tokens::change_password)),
+        )
+        .push(Router::with_path("metrics").hoop(Gate(Permission::Metrics)).get(numbers::metrics))
+        .push(Router::with_path("api").push(vehicle_routes()).push(read_routes()).push(
+            Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list),
+        ))
+}
+
+fn health_routes() -> Router {
+    Router::with_path("health")
+        .get(health::health)
+        .push(Router::with_path("live").get(health::live))
+        .push(Router::with_path("ready").get(health::ready))
+}
+
+fn vehicle_routes() -> Router {
+    Router::with_path("vehicle")
+        .push(
+            Router::new()
+                .hoop(Gate(Permission::Classify))
+                .push(Router::with_path("classify").post(classify::classify))
+                .push(Router::with_path("classify-batch").post(classify::classify_batch))
+                .push(Router::with_path("report").post(report::create)),
+        )
+        .push(Router::with_path("report/{vehicle_id}").hoop(Gate(Permission::Read)).get(report::newest))
+}
+
+fn read_routes() -> Router {
+    Router::new().hoop(Gate(Permission::Read)).push(Router::with_path("models/metadata").get(models::metadata))
+}

@@ -1,0 +1,142 @@
+//! Logging in and out, and changing the own password.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use salvo::oapi::ToSchema;
+use salvo::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::access::Caller;
+use crate::api::body::read_fields;
+use crate::api::error::{Answer, ApiError};
+use crate::api::frame::peer;
+use crate::api::wire::TokenAnswer;
+use crate::api::{Api, api};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Outcome, User};
+
+/// Credentials, as JSON or as an OAuth2 password form; further OAuth2 fields are ignored.
+#[derive(Deserialize, ToSchema)]
+pub struct Credentials {
+    /// Account name.
+    username: String,
+    #[salvo(schema(format = "password"))]
+    password: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+pub struct PasswordChange {
+    #[serde(alias = "old_password")]
+    #[salvo(schema(format = "password"))]
+    current_password: String,
+    #[salvo(schema(format = "password"))]
+    new_password: String,
+}
+
+/// Log in
+///
+/// Exchanges a name and a password for an access token.
+#[endpoint(
+    tags("auth"),
+    request_body(content = Credentials, content_type = "application/x-www-form-urlencoded"),
+    responses((status_code = 200, description = "The token", body = TokenAnswer)),
+    security(())
+)]
+pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAnswer>> {
+    let api = api(depot)?;
+    let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let credentials: Credentials = read_fields(req, &api).await?;
+    let checked = check_credentials(&api, &credentials, address).await;
+    let outcome = match &checked {
+        Ok(_) => Outcome::Success,
+        Err(error) if error.kind() == ErrorKind::Unavailable => Outcome::Failure,
+        Err(_) => Outcome::Denied,
+    };
+    // What was typed as a name may be a password: only names of existing accounts are kept.
+    let known = match &checked {
+        Ok(user) => Some(user.name.clone()),
+        Err(_) => api.store.user(&credentials.username).await?.map(|user| user.name),
+    };
+    let event = api.audit(req, known.as_deref(), "auth.token", "/auth/token", outcome, Value::Null);
+    api.store.record_audit(event).await?;
+    let user = checked?;
+    let issued = api.signer.issue_access(&user, api.clock.wall(), Duration::from_secs(u64::from(api.config.auth.token_minutes) * 60))?;
+    Ok(Json(TokenAnswer {
+        access_token: issued.token,
+        token_type: "bearer",
+        expires_in: i64::from(api.config.auth.token_minutes) * 60,
+        must_change_password: user.must_change_password,
+        role: user.role.name(),
+        unit: api.unit_id.clone(),
+    }))
+}
+
+/// The same words and the same time for an unknown account, a disabled one and a wrong password.
+async fn check_credentials(api: &Api, credentials: &Credentials, address: IpAddr) -> Result<User> {
+    let now = api.clock.now().monotonic;
+    api.logins.check(&credentials.username, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+    let user = api.store.user(&credentials.username).await?;
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let right = api.passwords.verify(credentials.password.clone(), hash).await?;
+    match user.filter(|user| right && user.enabled) {
+        Some(user) => {
+            api.logins.succeeded(&credentials.username, address, now);
+            Ok(user)
+        }
+        None => {
+            api.logins.failed(&credentials.username, address, api.clock.now().monotonic);
+            Err(Error::new(ErrorKind::Authentication, "The name or the password is wrong, or the account is disabled."))
+        }
+    }
+}
+
+/// Log out
+///
+/// Revokes the presented token, also across restarts.
+#[endpoint(tags("auth"), responses((status_code = 204, description = "The token is void")), security(["bearer" = []]))]
+pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+    let api = api(depot)?;
+    let caller = Caller::of(depot)?;
+    let event = api.audit(req, Some(caller.name()), "auth.logout", "/auth/logout", Outcome::Success, Value::Null);
+    api.store.revoke_access(&caller.claims.id, caller.claims.expires_at, event).await?;
+    res.status_code(StatusCode::NO_CONTENT);
+    Ok(())
+}
+
+/// Change the own password
+///
+/// Every other token of the account becomes void; the presented one stays.
+#[endpoint(
+    tags("auth"),
+    request_body(content = PasswordChange, content_type = "application/json"),
+    responses((status_code = 204, description = "The password is changed")),
+    security(["bearer" = []])
+)]
+pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+    let api = api(depot)?;
+    let caller = Caller::of(depot)?.clone();
+    let gone = || Error::new(ErrorKind::Authentication, "The account is gone; log in again.");
+    let user = api.store.user(caller.name()).await?.ok_or_else(gone)?;
+    let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let change: PasswordChange = read_fields(req, &api).await?;
+    let now = api.clock.now().monotonic;
+    api.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+    if !api.passwords.verify(change.current_password.clone(), Some(user.password_hash.clone())).await? {
+        api.logins.failed(&user.name, address, api.clock.now().monotonic);
+        let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);
+        api.store.record_audit(event).await?;
+        return Err(ApiError(Error::new(ErrorKind::Authentication, "The current password is wrong.").detail("field", "current_password")));
+    }
+    if change.new_password == change.current_password {
+        return Err(ApiError(Error::validation("The new password is the current one; choose another.")));
+    }
+    api.rules.check(&change.new_password, &user.name)?;
+    let hash = api.passwords.hash(change.new_password).await?;
+    let details = json!({ "other_tokens": "revoked" });
+    let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);
+    api.store.set_password(&user.name, hash, false, Some(caller.claims.id), event).await?;
+    res.status_code(StatusCode::NO_CONTENT);
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Models: their manifests, the interpreter that runs them, and what their outputs mean.
+
+mod installed;
+mod manifest;
+mod prediction;
+mod tflite;
+
+pub use installed::{InstalledModel, LoadedModel, ModelsDirectory};
+pub use manifest::{Attribute, Golden, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
+pub use prediction::predictions;
+pub use tflite::{RUNTIME, TfliteClassifier, with_classifier};
+
+use crate::error::Result;
+
+/// Something that turns an input tensor into logits; a fake makes the lanes testable without a model.
+pub trait Classifier {
+    /// `tensor`: int8, NHWC, one picture, pixel − 128, as long as the manifest's input asks. Returns one logit an output
+    /// class, dequantised.
+    ///
+    /// # Errors
+    /// Internal when the runtime fails; the classifier may be used again afterwards.
+    fn invoke(&mut self, tensor: &[i8]) -> Result<Vec<f32>>;
+}

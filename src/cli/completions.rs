@@ -1,0 +1,21 @@
+//! `completions SHELL`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    shell: Shell,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "vehicle-classifierd", &mut script);
+    match std::io::stdout().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,36 @@
+//! `config check [FILE]`, `config show`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::cli::say;
+use crate::config::{Sources, load};
+use crate::error::Result;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Validates the configuration, or FILE in its place; exit code 78 when it cannot be used
+    Check { file: Option<PathBuf> },
+    /// Prints every key with its value and where it came from; secrets are masked
+    Show,
+}
+
+pub fn run(command: Command, mut sources: Sources) -> Result<ExitCode> {
+    match command {
+        Command::Check { file } => {
+            if file.is_some() {
+                sources.file = file;
+            }
+            load(&sources)?;
+            say("The configuration is valid.")?;
+        }
+        Command::Show => {
+            for (key, value, origin) in load(&sources)?.entries() {
+                say(&format!("{key} = {value}  # {origin}"))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,171 @@
+//! `doctor [--json]`: everything a technician would check, one line each, with the remedy.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::api::disk_free;
+use crate::capture::SourceSpec;
+use crate::cli::model::{proof, proven};
+use crate::cli::{Context, say, say_json};
+use crate::clock::synchronised;
+use crate::config::{Sources, load};
+use crate::daemon::load_model;
+use crate::error::{Error, Result};
+
+/// Less free space than this is a warning.
+const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Not required, or not set up: the unit works.
+    Note,
+    Failed,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    /// What was found, and the remedy where one is needed.
+    message: String,
+}
+
+type Check = (&'static str, fn(&Context) -> Result<(Verdict, String)>);
+
+const CHECKS: [Check; 9] = [
+    ("state directory", state_directory),
+    ("store", store),
+    ("model", model),
+    ("camera", camera),
+    ("redis", redis),
+    ("tls", tls),
+    ("clock", clock),
+    ("disk", disk),
+    ("users", users),
+];
+
+pub fn run(arguments: &Arguments, sources: &Sources) -> Result<ExitCode> {
+    let mut findings = Vec::new();
+    match load(sources) {
+        Err(error) => findings.push(Finding { check: "configuration", verdict: Verdict::Failed, message: error.chain() }),
+        Ok(loaded) => {
+            let message = "valid; `config show` prints it".to_owned();
+            findings.push(Finding { check: "configuration", verdict: Verdict::Ok, message });
+            let context = Context::new(loaded);
+            findings.extend(CHECKS.iter().map(|(check, look)| match look(&context) {
+                Ok((verdict, message)) => Finding { check, verdict, message },
+                Err(error) => Finding { check, verdict: Verdict::Failed, message: error.chain() },
+            }));
+        }
+    }
+    for finding in &findings {
+        if arguments.json {
+            say_json(finding)?;
+        } else {
+            let mark = match finding.verdict {
+                Verdict::Ok => "ok    ",
+                Verdict::Note => "note  ",
+                Verdict::Failed => "FAILED",
+            };
+            say(&format!("{mark}  {:16} {}", finding.check, finding.message))?;
+        }
+    }
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn state_directory(context: &Context) -> Result<(Verdict, String)> {
+    let directory = context.state_directory()?;
+    let probe = directory.join(format!(".doctor-{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create_new(true).open(&probe).and_then(|file| file.sync_all());
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed).map_err(|cause| {
+        let named = directory.display();
+        Error::config(format!("{named} cannot be written to ({cause}); make it belong to the account that runs the unit"))
+    })?;
+    Ok((Verdict::Ok, directory.display().to_string()))
+}
+
+fn store(context: &Context) -> Result<(Verdict, String)> {
+    let store = context.store()?;
+    let health = store.health().wait();
+    store.close();
+    let health = health?;
+    if health.ok {
+        return Ok((Verdict::Ok, format!("{} KiB on disk; `store check` reads all of it", health.bytes / 1_024)));
+    }
+    Ok((Verdict::Failed, "the database does not answer; see `store check`".into()))
+}
+
+fn model(context: &Context) -> Result<(Verdict, String)> {
+    let model = load_model(&context.loaded, &context.state_directory()?)?;
+    Ok((Verdict::Ok, proven(&model, &proof(&model, context)?)))
+}
+
+fn camera(context: &Context) -> Result<(Verdict, String)> {
+    match context.loaded.config.capture.source.parse()? {
+        SourceSpec::None => Ok((Verdict::Note, "none is configured; set capture.source".into())),
+        SourceSpec::Replay(spec) if spec.path.exists() => Ok((Verdict::Ok, format!("replay of {}", spec.path.display()))),
+        SourceSpec::Replay(spec) => {
+            Ok((Verdict::Failed, format!("the replay {} does not exist; correct capture.source", spec.path.display())))
+        }
+    }
+}
+
+fn redis(_context: &Context) -> Result<(Verdict, String)> {
+    Ok((Verdict::Note, "this version does not sync to a central site yet".into()))
+}
+
+fn tls(context: &Context) -> Result<(Verdict, String)> {
+    let api = &context.loaded.config.api;
+    if api.listen.ip().is_loopback() {
+        return Ok((Verdict::Note, format!("plain HTTP on {}, reachable from this device only", api.listen)));
+    }
+    if api.behind_tls_proxy {
+        return Ok((Verdict::Ok, "a TLS proxy is declared (api.behind_tls_proxy)".into()));
+    }
+    let remedy = "passwords can be read on the way; put a TLS proxy in front and set api.behind_tls_proxy";
+    Ok((Verdict::Note, format!("plain HTTP on {}: {remedy}", api.listen)))
+}
+
+fn clock(_context: &Context) -> Result<(Verdict, String)> {
+    if synchronised() {
+        return Ok((Verdict::Ok, "synchronised".into()));
+    }
+    Ok((Verdict::Note, "not synchronised: records are marked as uncertain; start systemd-timesyncd or chrony".into()))
+}
+
+fn disk(context: &Context) -> Result<(Verdict, String)> {
+    let directory = context.state_directory()?;
+    let free = disk_free(&directory)?;
+    let said = format!("{} MiB free in {}", free >> 20, Path::new(&directory).display());
+    if free >= DISK_FREE_BYTES_MIN {
+        return Ok((Verdict::Ok, said));
+    }
+    Ok((Verdict::Note, format!("{said}: make room, or lower store.classifications_max")))
+}
+
+fn users(context: &Context) -> Result<(Verdict, String)> {
+    let store = context.store()?;
+    let users = store.users().wait();
+    store.close();
+    let users = users?;
+    let waiting = users.iter().filter(|user| user.must_change_password).count();
+    Ok(match (users.len(), waiting) {
+        (0, _) => (Verdict::Note, "none yet; the first start creates admin".into()),
+        (all, 0) => (Verdict::Ok, format!("{all} account(s)")),
+        (all, waiting) => (Verdict::Note, format!("{all} account(s), {waiting} of which must still change the password")),
+    })
+}

@@ -1,0 +1,187 @@
+//! The command line: one file a command, errors in one line, exit codes as sysexits has them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Loaded, Sources, load};
+use crate::daemon;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::place;
+use crate::record::{AuditEvent, Outcome};
+use crate::store::Store;
+
+mod audit;
+mod bench;
+mod classify;
+mod completions;
+mod config;
+mod doctor;
+mod model;
+mod store;
+mod table;
+mod token;
+mod user;
+
+/// The vehicle-classifying roadside camera unit.
+#[derive(Parser)]
+#[command(name = "vehicle-classifierd", version = VERSION, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file [default: /etc/vehicle-classifier/config.toml when it exists]
+    #[arg(long, global = true, value_name = "F")]
+    config: Option<PathBuf>,
+    /// Where the unit keeps its database, keys and first password
+    #[arg(long, global = true, value_name = "D")]
+    state_directory: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VEHICLE_CLASSIFIER_COMMIT"), ")");
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the unit: capture, classification, store, API, metrics (also without a command)
+    Serve,
+    /// Classifies picture files without a running unit
+    Classify(classify::Arguments),
+    /// Checks the set-up: one line a check, with the remedy
+    Doctor(doctor::Arguments),
+    /// Measures this device: decode, resize, invoke, store, end to end
+    Bench(bench::Arguments),
+    /// Validates or shows the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Accounts
+    #[command(subcommand)]
+    User(user::Command),
+    /// Long-lived tokens for machines
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Installed models
+    #[command(subcommand)]
+    Model(model::Command),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Copies the database of a running or resting unit into a new file
+    Backup(store::BackupArguments),
+    /// The database
+    #[command(subcommand)]
+    Store(store::Command),
+    /// Prints a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // --help and --version come this way too, with exit code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.kind().facts().exit)
+        }
+    }
+}
+
+/// One line on standard error.
+fn complain(error: &Error) {
+    let line = error.chain().replace('\n', " ");
+    let _ = writeln!(std::io::stderr(), "vehicle-classifierd: {}", crate::logging::mask(&line));
+}
+
+fn dispatch(arguments: Arguments) -> Result<ExitCode> {
+    let mut sources = Sources { file: arguments.config, environment: std::env::vars().collect(), flags: Vec::new() };
+    if let Some(directory) = arguments.state_directory {
+        sources.flags.push(("store.state_directory".into(), directory.to_string_lossy().into_owned()));
+    }
+    let command = arguments.command.unwrap_or(Command::Serve);
+    match command {
+        Command::Config(command) => config::run(command, sources),
+        Command::Completions(arguments) => Ok(completions::run(&arguments)),
+        Command::Doctor(arguments) => doctor::run(&arguments, &sources),
+        Command::Serve => daemon::serve(&load(&sources)?, &sources).map(|()| ExitCode::SUCCESS),
+        rest => with_configuration(rest, &Context::new(load(&sources)?)),
+    }
+}
+
+fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
+    match command {
+        Command::Classify(arguments) => classify::run(&arguments, context),
+        Command::Bench(arguments) => bench::run(&arguments, context),
+        Command::User(command) => user::run(command, context),
+        Command::Token(command) => token::run(command, context),
+        Command::Model(command) => model::run(&command, context),
+        Command::Audit(command) => audit::run(&command, context),
+        Command::Backup(arguments) => store::backup(&arguments, context),
+        Command::Store(command) => store::run(&command, context),
+        Command::Serve | Command::Doctor(_) | Command::Config(_) | Command::Completions(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What commands beside a running unit work with.
+pub(crate) struct Context {
+    pub loaded: Loaded,
+    pub clock: SystemClock,
+}
+
+impl Context {
+    fn new(loaded: Loaded) -> Self {
+        Self { loaded, clock: SystemClock::new() }
+    }
+
+    fn state_directory(&self) -> Result<PathBuf> {
+        place::state_directory(&self.loaded.config.store)
+    }
+
+    /// Opens the unit's store beside a running daemon.
+    fn store(&self) -> Result<Store> {
+        let settings = daemon::store_settings(&self.loaded, self.state_directory()?);
+        Store::open(settings, Arc::new(Metrics::new()?))
+    }
+
+    /// An audit event of this command; the account is the one of the operating system.
+    fn audit(&self, action: &str, resource: &str, details: Value) -> AuditEvent {
+        let person = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".into());
+        AuditEvent {
+            user: Some(format!("local:{person}")),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            outcome: Outcome::Success,
+            details,
+            ip_address: None,
+            at: self.clock.now(),
+        }
+    }
+}
+
+/// Writes a line to standard output; a reader that left (`| head`) ends the program quietly.
+fn say(line: &str) -> Result<()> {
+    let written = writeln!(std::io::stdout().lock(), "{line}");
+    written.map_err(|cause| Error::new(ErrorKind::Internal, "Standard output cannot be written to.").because(cause))
+}
+
+/// One JSON value as a line.
+fn say_json(value: &impl serde::Serialize) -> Result<()> {
+    let line = serde_json::to_string(value).map_err(|cause| Error::internal("The answer cannot be written.").because(cause))?;
+    say(&line)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|cause| Error::validation(format!("{}: cannot be read ({cause}).", path.display())))
+}

@@ -1,0 +1,77 @@
+//! `model list|show|verify|activate`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::classifier::{InstalledModel, LoadedModel, ModelsDirectory, with_classifier};
+use crate::cli::table::table;
+use crate::cli::{Context, say};
+use crate::daemon::inference_settings;
+use crate::error::Result;
+use crate::imaging::Limits;
+use crate::inference::{Proof, Step, prove};
+use crate::place;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Lists the installed models; `*` marks the active one
+    List,
+    /// Shows a model's manifest
+    Show { model: Option<String> },
+    /// Checks a model's hashes and runs its golden test
+    Verify { model: Option<String> },
+    /// Makes NAME or NAME@VERSION the model of the next start, after its golden test
+    Activate { model: String },
+}
+
+pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
+    let models = ModelsDirectory::new(place::models_directory(&context.loaded.config.classifier)?);
+    let directory = context.state_directory()?;
+    let configured = &context.loaded.config.classifier.model;
+    let active = if configured.is_empty() { place::active_model(&directory)? } else { configured.clone() };
+    let chosen = |named: &Option<String>| models.find(named.as_deref().unwrap_or(&active));
+    match command {
+        Command::List => {
+            let active = models.find(&active).ok();
+            let row = |model: InstalledModel| {
+                let mark = if Some(&model) == active.as_ref() { "*" } else { "" };
+                vec![mark.to_owned(), model.name, model.version, model.directory.display().to_string()]
+            };
+            let rows: Vec<_> = models.list()?.into_iter().map(row).collect();
+            say(&table(&["", "NAME", "VERSION", "DIRECTORY"], &rows))?;
+        }
+        Command::Show { model } => {
+            let found = chosen(model)?;
+            found.load()?;
+            let text = crate::cli::read_file(&found.directory.join("manifest.json"))?;
+            say(String::from_utf8_lossy(&text).trim_end())?;
+        }
+        Command::Verify { model } => {
+            let model = chosen(model)?.load()?;
+            say(&proven(&model, &proof(&model, context)?))?;
+        }
+        Command::Activate { model } => {
+            let found = models.find(model)?;
+            let loaded = found.load()?;
+            let proof = proof(&loaded, context)?;
+            place::set_active_model(&directory, &found.title())?;
+            say(&proven(&loaded, &proof))?;
+            let overruled = if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };
+            say(&format!("{} is active from the next start of the unit.{overruled}", found.title()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the golden test of `model` with the configured threads.
+pub(super) fn proof(model: &LoadedModel, context: &Context) -> Result<Proof> {
+    let settings = inference_settings(&context.loaded);
+    let limits = Limits { pixels_max: settings.picture_pixels_max };
+    with_classifier(model, settings.threads, |classifier| prove(&mut Step::new(classifier, &model.manifest, limits), model))?
+}
+
+pub(super) fn proven(model: &LoadedModel, proof: &Proof) -> String {
+    let took = proof.took().as_secs_f64() * 1e3;
+    format!("{} is sound: its golden picture is a {} ({:.2}), in {took:.1} ms.", model.title(), proof.value, proof.confidence)
+}

@@ -1,0 +1,11 @@
+//! The unit's configuration: plain, validated values. It builds nothing and opens nothing.
+//!
+//! [`sections`] holds the shape and the defaults, [`layers`] merges defaults, files, environment, credentials and flags and
+//! remembers where each value came from.
+
+mod layers;
+mod sections;
+mod validation;
+
+pub use layers::{Loaded, Sources, load};
+pub use sections::{Api, Auth, Capture, Classifier, Config, Log, LogFormat, Secret, Store, Unit};

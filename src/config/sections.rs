@@ -1,0 +1,240 @@
+//! The sections of the configuration with their defaults, under which `serve` starts on a bare machine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A value that must not be shown. It serialises as `***`, and as nothing when empty.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself: for the place that uses it, never for a message.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn shown(&self) -> &'static str {
+        if self.0.is_empty() { "" } else { "***" }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shown())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub api: Api,
+    pub auth: Auth,
+    pub capture: Capture,
+    pub classifier: Classifier,
+    pub store: Store,
+    pub log: Log,
+    pub unit: Unit,
+}
+
+/// The HTTP side and its limits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Address and port; port 0 lets the system choose (the log names the choice).
+    pub listen: SocketAddr,
+    /// Origins that browsers may call from, for example `https://dashboard.example.org`; no wildcard.
+    pub cors_origins: Vec<String>,
+    /// Host names the unit answers to; empty: any.
+    pub trusted_hosts: Vec<String>,
+    /// Serve `/docs` and `/api/openapi.json`.
+    pub docs: bool,
+    /// A TLS-terminating proxy stands in front: send HSTS.
+    pub behind_tls_proxy: bool,
+    pub upload_bytes_max: u64,
+    pub batch_files_max: usize,
+    pub batch_bytes_max: u64,
+    /// Uploads held in memory at once, in bytes, over all requests: more are refused with 503.
+    pub upload_memory_bytes_max: u64,
+    pub request_timeout_ms: u64,
+    /// How long a client may take between two parts of a request or response.
+    pub idle_timeout_ms: u64,
+    pub connections_max: usize,
+    /// Requests a minute that one address may send to one endpoint; 0 switches the limit off.
+    pub requests_per_minute_max: u32,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            cors_origins: Vec::new(),
+            trusted_hosts: Vec::new(),
+            docs: true,
+            behind_tls_proxy: false,
+            upload_bytes_max: 16 << 20,
+            batch_files_max: 64,
+            batch_bytes_max: 64 << 20,
+            upload_memory_bytes_max: 128 << 20,
+            request_timeout_ms: 60_000,
+            idle_timeout_ms: 15_000,
+            connections_max: 256,
+            requests_per_minute_max: 30_000,
+        }
+    }
+}
+
+/// Accounts and tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Key that signs tokens, at least 32 bytes; empty: a generated one kept in the state directory.
+    pub secret_key: Secret,
+    pub token_minutes: u32,
+    /// Shortest password accepted, 12…128.
+    pub password_length_min: usize,
+    /// Failed logins of one account or from one address before each further try must wait.
+    pub login_failures_max: u32,
+    /// argon2 computations at once; each takes 19 MiB.
+    pub password_checks_max: usize,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secret_key: Secret::default(),
+            token_minutes: 30,
+            password_length_min: 15,
+            login_failures_max: 5,
+            password_checks_max: 1,
+        }
+    }
+}
+
+/// Where frames come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// `none`, or `replay:PATH` with a directory of pictures or a `.mjpeg` file, and `?fps=N&loop=true`.
+    pub source: String,
+    /// Frames a second to take from a replay that names none.
+    pub fps: f64,
+    /// A frame older than this when its turn comes is dropped as stale.
+    pub frame_age_max_ms: u64,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { source: "none".into(), fps: 2.0, frame_age_max_ms: 2_000 }
+    }
+}
+
+/// Models and the threads that run them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Classifier {
+    /// `<models_directory>/<name>/<version>/manifest.json`; empty: `models` beside the program, in the working directory,
+    /// or in `/usr/share/vehicle-classifier`, the first that exists.
+    pub models_directory: PathBuf,
+    /// `NAME` (newest version) or `NAME@VERSION`; empty: the one activated with `model activate`, else the built-in choice.
+    pub model: String,
+    /// Worker threads, each with an interpreter of its own; 0: one a core, at most four.
+    pub workers: usize,
+    /// Threads of one interpreter. One is the fastest use of small cores when every core has a worker.
+    pub threads: usize,
+    /// Uploads that may wait for a worker; the next one is answered 503.
+    pub queue_depth_max: usize,
+    /// Pictures with more pixels are refused before decoding.
+    pub picture_pixels_max: u64,
+}
+
+impl Default for Classifier {
+    fn default() -> Self {
+        Self {
+            models_directory: PathBuf::new(),
+            model: String::new(),
+            workers: 0,
+            threads: 1,
+            queue_depth_max: 64,
+            picture_pixels_max: 50_000_000,
+        }
+    }
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Empty: `$STATE_DIRECTORY` (systemd), else `/var/lib/vehicle-classifier`, else `.vehicle-classifier` in the home directory.
+    pub state_directory: PathBuf,
+    /// Writes that may wait for the writer; the next one is answered 503.
+    pub queue_depth_max: usize,
+    /// Read connections.
+    pub readers: usize,
+    /// Classifications kept; the oldest go first.
+    pub classifications_max: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { state_directory: PathBuf::new(), queue_depth_max: 1_024, readers: 2, classifications_max: 1_000_000 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal under systemd, text elsewhere.
+    #[default]
+    Auto,
+    Journal,
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,vehicle_classifierd::api=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// Who this unit is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Unit {
+    /// Letters, digits, `-` and `_`; empty: derived from `/etc/machine-id`.
+    pub id: String,
+    pub site: String,
+    pub location: String,
+    /// IANA name, for reports and pages; records are in UTC.
+    pub timezone: String,
+}
+
+impl Default for Unit {
+    fn default() -> Self {
+        Self { id: String::new(), site: String::new(), location: String::new(), timezone: "UTC".into() }
+    }
+}

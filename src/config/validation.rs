@@ -1,0 +1,108 @@
+//! What a well-typed configuration can still get wrong.
+
+use super::sections::Config;
+
+/// Shortest signing key for HS256 (RFC 7518, 3.2: as long as the hash).
+const SECRET_KEY_BYTES_MIN: usize = 32;
+
+impl Config {
+    /// The first senseless value as its key and the reason with the remedy.
+    #[must_use]
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        self.api_problem()
+            .or_else(|| self.auth_problem())
+            .or_else(|| self.capture_problem())
+            .or_else(|| self.rest_problem())
+    }
+
+    fn api_problem(&self) -> Option<(&'static str, String)> {
+        let api = &self.api;
+        if let Some(origin) = api.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return Some((
+                "api.cors_origins",
+                format!(
+                    "{origin:?} is no origin; write scheme, host and port, such as https://dashboard.example.org, and no wildcard"
+                ),
+            ));
+        }
+        if let Some(host) = api.trusted_hosts.iter().find(|host| host.is_empty() || host.contains(['/', '*', ' '])) {
+            return Some((
+                "api.trusted_hosts",
+                format!("{host:?} is no host name; write it without scheme, path or wildcard"),
+            ));
+        }
+        at_least("api.upload_bytes_max", api.upload_bytes_max, 1_024)
+            .or_else(|| at_least("api.batch_files_max", api.batch_files_max as u64, 1))
+            .or_else(|| at_least("api.batch_bytes_max", api.batch_bytes_max, api.upload_bytes_max))
+            .or_else(|| at_least("api.upload_memory_bytes_max", api.upload_memory_bytes_max, api.batch_bytes_max))
+            .or_else(|| at_least("api.request_timeout_ms", api.request_timeout_ms, 100))
+            .or_else(|| at_least("api.idle_timeout_ms", api.idle_timeout_ms, 100))
+            .or_else(|| at_least("api.connections_max", api.connections_max as u64, 1))
+    }
+
+    fn auth_problem(&self) -> Option<(&'static str, String)> {
+        let auth = &self.auth;
+        let key = auth.secret_key.reveal().len();
+        if key > 0 && key < SECRET_KEY_BYTES_MIN {
+            return Some((
+                "auth.secret_key",
+                format!(
+                    "it has {key} bytes and needs at least {SECRET_KEY_BYTES_MIN}; leave it empty for a generated one"
+                ),
+            ));
+        }
+        if !(12..=128).contains(&auth.password_length_min) {
+            return Some(("auth.password_length_min", "it must be from 12 to 128".into()));
+        }
+        if !(1..=1_440).contains(&auth.token_minutes) {
+            return Some((
+                "auth.token_minutes",
+                "it must be from 1 to 1440 (a day); machines use `token issue`".into(),
+            ));
+        }
+        at_least("auth.login_failures_max", auth.login_failures_max.into(), 1)
+            .or_else(|| at_least("auth.password_checks_max", auth.password_checks_max as u64, 1))
+    }
+
+    fn capture_problem(&self) -> Option<(&'static str, String)> {
+        let capture = &self.capture;
+        if !(capture.fps > 0.0 && capture.fps <= 240.0) {
+            return Some(("capture.fps", "it must be above 0 and at most 240".into()));
+        }
+        if capture.source != "none" && capture.source.strip_prefix("replay:").is_none_or(str::is_empty) {
+            return Some(("capture.source", format!("{:?} is no source; use none or replay:PATH", capture.source)));
+        }
+        at_least("capture.frame_age_max_ms", capture.frame_age_max_ms, 1)
+    }
+
+    fn rest_problem(&self) -> Option<(&'static str, String)> {
+        if !self.unit.id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') || self.unit.id.len() > 64 {
+            return Some(("unit.id", "use at most 64 letters, digits, - and _".into()));
+        }
+        if jiff::tz::TimeZone::get(&self.unit.timezone).is_err() {
+            return Some((
+                "unit.timezone",
+                format!("{:?} is no known time zone; write an IANA name such as Europe/Berlin", self.unit.timezone),
+            ));
+        }
+        if self.classifier.workers > 64 {
+            return Some(("classifier.workers", "it must be at most 64".into()));
+        }
+        at_least("classifier.threads", self.classifier.threads as u64, 1)
+            .or_else(|| at_least("classifier.queue_depth_max", self.classifier.queue_depth_max as u64, 1))
+            .or_else(|| at_least("classifier.picture_pixels_max", self.classifier.picture_pixels_max, 1_024))
+            .or_else(|| at_least("store.queue_depth_max", self.store.queue_depth_max as u64, 1))
+            .or_else(|| at_least("store.readers", self.store.readers as u64, 1))
+            .or_else(|| at_least("store.classifications_max", self.store.classifications_max, 1))
+    }
+}
+
+fn at_least(key: &'static str, value: u64, least: u64) -> Option<(&'static str, String)> {
+    (value < least).then(|| (key, format!("{value} is too small; it must be at least {least}")))
+}
+
+/// scheme "://" host [":" port], nothing behind it (RFC 6454).
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' '])
+}

@@ -1,0 +1,299 @@
+//! The only wiring: builds the parts, says READY when all stand, watches them, and drains them in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvo::conn::Acceptor;
+use salvo::fuse::FuseConfig;
+use salvo::prelude::{Listener, Server, TcpListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::{Api, Parts};
+use crate::auth::key::load_or_create;
+use crate::auth::{Key, Signer};
+use crate::capture::{CameraWatch, SourceSpec, Supervisor};
+use crate::classifier::{LoadedModel, ModelsDirectory};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Loaded, Sources, load};
+use crate::error::{Error, Result};
+use crate::inference::{self, Inference, Lane};
+use crate::logging::LevelHandle;
+use crate::metrics::Metrics;
+use crate::place;
+use crate::record::{Classification, Origin};
+use crate::store::{Store, StoreSettings};
+
+mod first_start;
+mod notify;
+
+/// In-flight requests get this long to finish; the rest of the ten seconds is for the flush.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// A worker or the writer that is busy longer than this with one job hangs.
+const STUCK: Duration = Duration::from_secs(20);
+/// How often progress is looked at.
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+
+/// The running parts, in the order in which they are drained.
+struct Unit {
+    api: Api,
+    capture: Supervisor,
+    inference: Inference,
+    store: Store,
+}
+
+/// Runs the unit until a signal ends it.
+///
+/// # Errors
+/// Whatever keeps the unit from starting.
+pub fn serve(loaded: &Loaded, sources: &Sources) -> Result<()> {
+    let level = crate::logging::install(&loaded.config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("async")
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::internal("The async runtime cannot be started.").because(cause))?;
+    let served = runtime.block_on(run(loaded, sources, &level));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<()> {
+    // Signals that come while the parts are built are kept and end the unit right after.
+    let mut signals = Signals::new()?;
+    let listen = loaded.config.api.listen;
+    let acceptor = TcpListener::new(listen).try_bind().await.map_err(|cause| {
+        Error::config(format!("Cannot listen on {listen}: {cause}. Set api.listen to a free address and port."))
+    })?;
+    let unit = tokio::task::block_in_place(|| build(loaded))?;
+    let address = acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
+    let server = server(acceptor, loaded);
+    let handle = server.handle();
+    let serving = tokio::spawn(server.try_serve(unit.api.service()));
+    tracing::info!("ready: http://{address}/ (API documentation at /docs)");
+    notify::ready(&format!("Serving on {address}"));
+    let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
+    signals.until_stopped(sources, level).await;
+    notify::stopping();
+    tracing::info!("stopping: finishing what was begun");
+    tokio::spawn(async move {
+        signals.stop.recv().await;
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(1);
+    });
+    handle.stop_graceful(DRAIN_MAX);
+    match serving.await {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => tracing::error!("the server ended with an error: {cause}"),
+        Err(cause) => tracing::error!("the server task failed: {cause}"),
+    }
+    watch.abort();
+    tokio::task::block_in_place(|| drain(unit));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn server<A: Acceptor + Send>(acceptor: A, loaded: &Loaded) -> Server<A> {
+    let limits = &loaded.config.api;
+    let idle = Duration::from_millis(limits.idle_timeout_ms);
+    let fuse = FuseConfig::default()
+        .with_http1_header_timeout(idle)
+        .with_write_stall_timeout(idle)
+        .with_connection_idle_timeout(idle.max(Duration::from_millis(limits.request_timeout_ms)));
+    Server::new(acceptor).fuse_config(fuse).max_connections(limits.connections_max)
+}
+
+fn build(loaded: &Loaded) -> Result<Unit> {
+    let config = &loaded.config;
+    let metrics = Arc::new(Metrics::new()?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let state_directory = place::state_directory(&config.store)?;
+    let unit_id = place::unit_id(&config.unit, &state_directory)?;
+    let model = Arc::new(load_model(loaded, &state_directory)?);
+    metrics.set_model(&model.manifest.name, &model.manifest.version, &model.manifest.sha256);
+    let store = Store::open_or_set_aside(store_settings(loaded, state_directory.clone()), metrics.clone())?;
+    first_start::create_admin(&store, &state_directory, clock.as_ref())?;
+    let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
+    let settings = inference_settings(loaded);
+    let sink = camera_sink(store.clone(), model.clone());
+    let inference = Inference::start(&settings, &model, sink, &metrics)?;
+    let proof = inference.proof();
+    tracing::info!(
+        "model {}: the golden picture is a {} ({:.2}), as it must be; {} worker(s)",
+        model.title(),
+        proof.value,
+        proof.confidence,
+        settings.worker_count()
+    );
+    let lane = inference.lane();
+    let source: SourceSpec = config.capture.source.parse()?;
+    let capture = start_capture(source, config.capture.fps, &clock, &metrics, lane.clone())?;
+    let api = Api::new(Parts {
+        config: config.clone(),
+        state_directory,
+        unit_id,
+        store: store.clone(),
+        lane,
+        camera: capture.watch(),
+        model,
+        workers: settings.worker_count(),
+        signer,
+        metrics,
+        clock,
+    });
+    Ok(Unit { api, capture, inference, store })
+}
+
+fn start_capture(source: SourceSpec, fps: f64, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>, lane: Lane) -> Result<Supervisor> {
+    Supervisor::start(source, fps, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
+}
+
+/// The model that the configuration names, or the activated one, or the built-in choice.
+///
+/// # Errors
+/// Not found or validation, saying which model and why.
+pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel> {
+    let classifier = &loaded.config.classifier;
+    let models = ModelsDirectory::new(place::models_directory(classifier)?);
+    let wanted = if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
+    models.find(&wanted)?.load()
+}
+
+/// The key that signs tokens: the configured one, or the one kept in the state directory.
+///
+/// # Errors
+/// Config when it cannot be used; internal when it cannot be made.
+pub fn token_key(loaded: &Loaded, state_directory: &Path) -> Result<Key> {
+    let configured = &loaded.config.auth.secret_key;
+    if configured.is_empty() { load_or_create(&state_directory.join("token.key")) } else { Key::from_secret(configured) }
+}
+
+/// The store's share of the configuration.
+#[must_use]
+pub fn store_settings(loaded: &Loaded, directory: PathBuf) -> StoreSettings {
+    let store = &loaded.config.store;
+    StoreSettings {
+        directory,
+        queue_depth_max: store.queue_depth_max,
+        readers: store.readers,
+        classifications_max: store.classifications_max,
+    }
+}
+
+/// The inference side's share of the configuration.
+#[must_use]
+pub fn inference_settings(loaded: &Loaded) -> inference::Settings {
+    let classifier = &loaded.config.classifier;
+    inference::Settings {
+        workers: classifier.workers,
+        threads: classifier.threads,
+        queue_depth_max: classifier.queue_depth_max,
+        picture_pixels_max: classifier.picture_pixels_max,
+        frame_age_max: Duration::from_millis(loaded.config.capture.frame_age_max_ms),
+    }
+}
+
+/// Stores what the workers say of camera frames. Camera rows share the uploads' commits; nobody waits for them.
+fn camera_sink(store: Store, model: Arc<LoadedModel>) -> inference::FrameSink {
+    Box::new(move |frame, answer| {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return tracing::warn!("camera: {}", error.chain()),
+        };
+        tracing::debug!("camera: {} is {:?}", frame.label, answer.of_type().map(|found| &found.value));
+        let record = Classification {
+            id: uuid::Uuid::new_v4().to_string(),
+            origin: Origin::Camera,
+            user: None,
+            file_name: Some(frame.label.to_string()),
+            confidence: answer.confidence(),
+            processing_time_ms: answer.timings.total().as_secs_f64() * 1e3,
+            predictions: answer.predictions,
+            picture: answer.picture,
+            model: model.manifest.name.clone(),
+            model_version: model.manifest.version.clone(),
+            created: frame.captured,
+        };
+        drop(store.record_camera(record));
+    })
+}
+
+/// Capture first, so that nothing new comes in; the store last, because everybody writes to it.
+fn drain(unit: Unit) {
+    unit.capture.stop();
+    unit.inference.stop();
+    unit.store.close();
+}
+
+/// What the watchdog looks at.
+pub struct Progress {
+    metrics: Arc<Metrics>,
+    lane: Lane,
+    store: Store,
+    camera: CameraWatch,
+}
+
+impl Progress {
+    fn of(unit: &Unit) -> Self {
+        Self { metrics: unit.api.metrics.clone(), lane: unit.inference.lane(), store: unit.store.clone(), camera: unit.capture.watch() }
+    }
+
+    /// None while every part makes progress or rests; else which one hangs.
+    fn stuck(&self) -> Option<&'static str> {
+        if self.lane.busiest().is_some_and(|busy| busy > STUCK) {
+            return Some("an inference worker");
+        }
+        let store = self.store.progress();
+        if !store.alive || store.busy_for.is_some_and(|busy| busy > STUCK) {
+            return Some("the store's writer");
+        }
+        self.camera.stuck(STUCK).then_some("the capture thread")
+    }
+}
+
+struct Signals {
+    stop: tokio::sync::mpsc::Receiver<()>,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|cause| Error::internal("Signals cannot be received.").because(cause));
+        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let (send, stop) = tokio::sync::mpsc::channel(2);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if send.send(()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { stop, reload: listen(SignalKind::hangup())? })
+    }
+
+    /// Serves SIGHUP until SIGTERM or SIGINT comes.
+    async fn until_stopped(&mut self, sources: &Sources, level: &LevelHandle) {
+        loop {
+            tokio::select! {
+                _ = self.stop.recv() => return,
+                _ = self.reload.recv() => reload(sources, level),
+            }
+        }
+    }
+}
+
+/// Takes over what can change while the unit runs, and says what cannot.
+fn reload(sources: &Sources, level: &LevelHandle) {
+    notify::reloading();
+    let reloaded = load(sources).and_then(|loaded| level.set(&loaded.config.log.level));
+    match reloaded {
+        Ok(()) => tracing::info!("reloaded: the log level; every other key needs a restart"),
+        Err(error) => tracing::error!("nothing was reloaded: {}", error.chain()),
+    }
+    notify::reloaded();
+}

@@ -1,0 +1,70 @@
+//! The golden test: a generated tensor with recorded outputs, then a photograph with a known answer. `serve` runs it before
+//! READY, `doctor` and `model activate` show it.
+
+use std::time::Duration;
+
+use crate::classifier::{GoldenPattern, LoadedModel};
+use crate::error::{Error, Result};
+use crate::inference::step::{Step, Timings};
+
+/// A passed golden test.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// What the model says of the golden picture.
+    pub value: String,
+    pub confidence: f32,
+    pub timings: Timings,
+}
+
+impl Proof {
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.timings.total()
+    }
+}
+
+/// Runs the golden test of `model` on `step`.
+///
+/// # Errors
+/// Validation, saying what was expected and what came.
+pub fn prove(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
+    prove_pattern(step, model)?;
+    prove_picture(step, model)
+}
+
+fn prove_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
+    let (pattern, output) = (&model.manifest.golden.pattern, &model.manifest.output);
+    let logits = step.invoke(&GoldenPattern::tensor(model.manifest.input.elements()))?;
+    for recorded in &pattern.top {
+        let found = (logits[recorded.index] / output.scale).round() as i32 + output.zero_point;
+        if (found - recorded.logit).abs() > pattern.tolerance {
+            return Err(Error::validation(format!(
+                "{} fails its golden test: output {} of the generated pattern is {found}, recorded is {} ± {}. The runtime or the model is not the one it was made with.",
+                model.title(),
+                recorded.index,
+                recorded.logit,
+                pattern.tolerance,
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn prove_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
+    let golden = &model.manifest.golden.picture;
+    let answer = step.classify(&model.golden_picture, &golden.file)?;
+    for (attribute, expected) in &golden.expected {
+        let found = answer.predictions.iter().find(|prediction| &prediction.attribute == attribute);
+        if found.is_none_or(|found| &found.value != expected || found.confidence < golden.confidence_min) {
+            let said = found.map_or("nothing".to_owned(), |found| format!("{} ({:.2})", found.value, found.confidence));
+            return Err(Error::validation(format!(
+                "{} fails its golden test: the {attribute} of {} should be {expected} (at least {:.2}), the model says {said}.",
+                model.title(),
+                golden.file,
+                golden.confidence_min,
+            )));
+        }
+    }
+    let (value, confidence) = answer.of_type().map_or_else(Default::default, |found| (found.value.clone(), found.confidence));
+    Ok(Proof { value, confidence, timings: answer.timings })
+}

@@ -1,0 +1,245 @@
+//! The bounded lanes between those who have pictures and the threads that classify them.
+//!
+//! Two lanes share the workers: uploads wait in a queue of fixed depth (a full one answers 503), the camera has one place in
+//! which the newest frame wins. When both wait, workers take them in turn, so neither starves the other. Every worker
+//! thread owns its interpreter.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::classifier::{LoadedModel, with_classifier};
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::imaging;
+use crate::metrics::Metrics;
+
+mod golden;
+mod lanes;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use golden::{Proof, prove};
+pub use step::{Answer, Step, Timings};
+
+use lanes::{Camera, Lanes, Work};
+
+/// How many workers, and what bounds their work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// 0: one a core, at most [`WORKERS_DEFAULT_MAX`].
+    pub workers: usize,
+    /// Threads of one interpreter.
+    pub threads: usize,
+    pub queue_depth_max: usize,
+    pub picture_pixels_max: u64,
+    /// A camera frame older than this when its turn comes is dropped.
+    pub frame_age_max: Duration,
+}
+
+const WORKERS_DEFAULT_MAX: usize = 4;
+
+impl Settings {
+    /// The number of worker threads these settings mean on this machine.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_DEFAULT_MAX),
+            named => named,
+        }
+    }
+}
+
+/// One upload to classify.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    pub bytes: Arc<[u8]>,
+    /// The client's file name, cleaned for messages.
+    pub file_name: Option<String>,
+    /// The media type the client declared for it.
+    pub media_type: Option<String>,
+    /// Work not begun by then is given up.
+    pub deadline: Instant,
+}
+
+/// Called on a worker thread with what became of a camera frame.
+pub type FrameSink = Box<dyn Fn(Frame, Result<Answer>) + Send + Sync>;
+
+/// The worker threads and their lanes.
+pub struct Inference {
+    lanes: Arc<Lanes>,
+    workers: Vec<JoinHandle<()>>,
+    proof: Proof,
+}
+
+impl Inference {
+    /// Starts the workers and returns once each has its interpreter and the first has passed the golden test.
+    ///
+    /// # Errors
+    /// What building an interpreter or the golden test said; nothing is left running then.
+    pub fn start(settings: &Settings, model: &Arc<LoadedModel>, sink: FrameSink, metrics: &Arc<Metrics>) -> Result<Self> {
+        let lanes = Arc::new(Lanes::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
+        let sink = Arc::new(sink);
+        let (started, starts) = std::sync::mpsc::channel();
+        let mut workers = Vec::new();
+        for number in 0..settings.worker_count() {
+            let worker = Worker {
+                number,
+                settings: settings.clone(),
+                model: model.clone(),
+                lanes: lanes.clone(),
+                sink: sink.clone(),
+                metrics: metrics.clone(),
+            };
+            let started = started.clone();
+            let thread = std::thread::Builder::new().name(format!("inference-{number}"));
+            let spawned = thread.spawn(move || worker.run(&started));
+            workers.push(spawned.map_err(|cause| Error::internal("A worker thread cannot be started.").because(cause))?);
+        }
+        drop(started);
+        let proofs: Result<Vec<Proof>> = starts.into_iter().collect();
+        match proofs.and_then(|proofs| proofs.into_iter().next().ok_or_else(|| Error::internal("No worker started."))) {
+            Ok(proof) => Ok(Self { lanes, workers, proof }),
+            Err(error) => {
+                lanes.close();
+                join(workers);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the golden test measured at the start.
+    #[must_use]
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// A handle for those who bring work.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        Lane { lanes: self.lanes.clone() }
+    }
+
+    /// Finishes the uploads that were accepted, drops a waiting frame, and joins the workers.
+    pub fn stop(self) {
+        self.lanes.close();
+        join(self.workers);
+    }
+}
+
+fn join(workers: Vec<JoinHandle<()>>) {
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("an inference worker had panicked");
+        }
+    }
+}
+
+/// Where pictures are handed in.
+#[derive(Clone)]
+pub struct Lane {
+    lanes: Arc<Lanes>,
+}
+
+impl Lane {
+    /// Queues an upload.
+    ///
+    /// # Errors
+    /// Unavailable when the queue is full or the unit is stopping; else what the classification said.
+    pub async fn submit(&self, upload: Upload) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.lanes.push_upload(upload, reply)?;
+        answer.await.unwrap_or_else(|_| Err(Error::internal("The worker gave no answer.")))
+    }
+
+    /// Puts a camera frame in its one place; a frame already waiting there is dropped.
+    pub fn offer(&self, frame: Frame) {
+        self.lanes.put_frame(Camera { frame, arrived: Instant::now() });
+    }
+
+    /// How long the longest-running classification has been running: the sign of a hung worker.
+    #[must_use]
+    pub fn busiest(&self) -> Option<Duration> {
+        self.lanes.busiest()
+    }
+}
+
+struct Worker {
+    number: usize,
+    settings: Settings,
+    model: Arc<LoadedModel>,
+    lanes: Arc<Lanes>,
+    sink: Arc<FrameSink>,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    fn run(self, started: &std::sync::mpsc::Sender<Result<Proof>>) {
+        let served = with_classifier(&self.model, self.settings.threads, |classifier| {
+            let limits = imaging::Limits { pixels_max: self.settings.picture_pixels_max };
+            let mut step = Step::new(classifier, &self.model.manifest, limits);
+            let proof = golden::prove(&mut step, &self.model);
+            let sound = proof.is_ok();
+            // The receiver leaves as soon as another worker has failed.
+            let listening = started.send(proof).is_ok();
+            if sound && listening {
+                self.serve(&mut step);
+            }
+        });
+        if let Err(error) = served {
+            let _ = started.send(Err(error));
+        }
+    }
+
+    fn serve(&self, step: &mut Step<'_>) {
+        while let Some(work) = self.lanes.next(self.number) {
+            match work {
+                Work::Upload(upload, reply) => {
+                    if reply.is_closed() {
+                        self.metrics.count_limit("client_gone");
+                    } else {
+                        // Nobody listens when the client left meanwhile.
+                        let _ = reply.send(self.upload(step, &upload));
+                    }
+                }
+                Work::Camera(camera) => self.camera(step, camera),
+            }
+            self.lanes.done(self.number);
+        }
+    }
+
+    fn upload(&self, step: &mut Step<'_>, upload: &Upload) -> Result<Answer> {
+        if Instant::now() >= upload.deadline {
+            self.metrics.count_limit("request_timeout");
+            return Err(Error::unavailable("The picture waited too long for a worker; try again later.", Duration::from_secs(1)));
+        }
+        let answer = step.classify_upload(upload)?;
+        self.observe(&answer);
+        Ok(answer)
+    }
+
+    fn camera(&self, step: &mut Step<'_>, camera: Camera) {
+        let age = camera.arrived.elapsed();
+        self.metrics.frame_age.set(age.as_secs_f64());
+        if age > self.settings.frame_age_max {
+            self.metrics.frames.with_label_values(&["stale"]).inc();
+            return;
+        }
+        let answer = step.classify(&camera.frame.bytes, &camera.frame.label);
+        match &answer {
+            Ok(answer) => self.observe(answer),
+            Err(_) => self.metrics.frames.with_label_values(&["invalid"]).inc(),
+        }
+        (self.sink)(camera.frame, answer);
+    }
+
+    fn observe(&self, answer: &Answer) {
+        let model = &self.model.manifest.name;
+        for (stage, took) in answer.timings.stages() {
+            self.metrics.classification_duration.with_label_values(&[model.as_str(), stage]).observe(took.as_secs_f64());
+        }
+    }
+}

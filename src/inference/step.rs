@@ -1,0 +1,119 @@
+//! One classification from encoded bytes to predictions, with the time each stage took.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::classifier::{Classifier, Manifest, predictions};
+use crate::error::{Error, Result};
+use crate::imaging::{self, Declared, Limits, Target, Tensoriser};
+use crate::inference::Upload;
+use crate::record::{PictureFacts, Prediction};
+
+/// What became of one picture.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub predictions: Vec<Prediction>,
+    pub picture: PictureFacts,
+    pub timings: Timings,
+}
+
+impl Answer {
+    /// The confidence of the `type` prediction, which every manifest has.
+    #[must_use]
+    pub fn confidence(&self) -> f32 {
+        self.of_type().map_or(0.0, |prediction| prediction.confidence)
+    }
+
+    /// The `type` prediction.
+    #[must_use]
+    pub fn of_type(&self) -> Option<&Prediction> {
+        self.predictions.iter().find(|prediction| prediction.attribute == Manifest::TYPE)
+    }
+}
+
+/// Wall time of the stages of one classification.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    pub decode: Duration,
+    pub resize: Duration,
+    pub invoke: Duration,
+}
+
+impl Timings {
+    /// Stage names as in the metric label, with their times.
+    #[must_use]
+    pub fn stages(&self) -> [(&'static str, Duration); 3] {
+        [("decode", self.decode), ("resize", self.resize), ("invoke", self.invoke)]
+    }
+
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.decode + self.resize + self.invoke
+    }
+}
+
+/// A classifier with the buffers and limits around it; one a thread.
+pub struct Step<'a> {
+    classifier: &'a mut dyn Classifier,
+    manifest: &'a Manifest,
+    tensoriser: Tensoriser,
+    limits: Limits,
+}
+
+impl<'a> Step<'a> {
+    pub fn new(classifier: &'a mut dyn Classifier, manifest: &'a Manifest, limits: Limits) -> Self {
+        Self { classifier, manifest, tensoriser: Tensoriser::default(), limits }
+    }
+
+    /// Classifies an upload: what its name and its declared type say must agree with its content.
+    ///
+    /// # Errors
+    /// Unsupported media type, payload too large or validation for the picture; internal for the runtime.
+    pub fn classify_upload(&mut self, upload: &Upload) -> Result<Answer> {
+        let declared = Declared { file_name: upload.file_name.as_deref(), media_type: upload.media_type.as_deref() };
+        imaging::check_declared(&upload.bytes, &declared)?;
+        self.classify(&upload.bytes, &imaging::display_name(upload.file_name.as_deref()))
+    }
+
+    /// Classifies a whole picture; `label` names it in messages.
+    ///
+    /// # Errors
+    /// As [`Self::classify_upload`].
+    pub fn classify(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
+        // A panic in a decoder must cost one picture, not the worker.
+        catch_unwind(AssertUnwindSafe(|| self.run(bytes, label))).unwrap_or_else(|_| {
+            Err(Error::internal(format!("{label}: this picture made the classifier fail; the log of the unit says more.")))
+        })
+    }
+
+    fn run(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
+        let start = Instant::now();
+        let picture = imaging::decode(bytes, label, &self.limits)?;
+        let sha256 = hex::encode(Sha256::digest(bytes));
+        let decoded = Instant::now();
+        let input = &self.manifest.input;
+        let target = Target { width: input.width, height: input.height, fit: input.fit };
+        let tensor = self.tensoriser.tensor(&picture, &target)?;
+        let resized = Instant::now();
+        let logits = self.classifier.invoke(tensor)?;
+        let invoked = Instant::now();
+        let timings = Timings { decode: decoded - start, resize: resized - decoded, invoke: invoked - resized };
+        let facts = PictureFacts {
+            width: picture.width(),
+            height: picture.height(),
+            format: picture.format().name().to_owned(),
+            sha256,
+        };
+        Ok(Answer { predictions: predictions(self.manifest, &logits), picture: facts, timings })
+    }
+
+    /// The logits of a tensor as it is, for the golden test.
+    ///
+    /// # Errors
+    /// Internal when the runtime fails.
+    pub fn invoke(&mut self, tensor: &[i8]) -> Result<Vec<f32>> {
+        self.classifier.invoke(tensor)
+    }
+}

@@ -1,0 +1,152 @@
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::lanes::{Camera, Lanes, Work};
+use super::*;
+use crate::clock::{Clock, SystemClock};
+use crate::error::ErrorKind;
+
+const DEPTH: usize = 2;
+
+fn lanes() -> (Lanes, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    (Lanes::new(DEPTH, 1, metrics.clone()), metrics)
+}
+
+fn upload(name: &str) -> Upload {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline }
+}
+
+fn frame(sequence: u64) -> Camera {
+    let captured = SystemClock::new().now();
+    let frame = Frame { sequence, captured, bytes: Arc::from(&b"x"[..]), label: "f".into() };
+    Camera { frame, arrived: Instant::now() }
+}
+
+fn push(lanes: &Lanes, name: &str) -> oneshot::Receiver<Result<Answer>> {
+    let (reply, answer) = oneshot::channel();
+    lanes.push_upload(upload(name), reply).unwrap();
+    answer
+}
+
+fn taken(lanes: &Lanes) -> String {
+    match lanes.next(0).unwrap() {
+        Work::Upload(upload, _) => upload.file_name.unwrap(),
+        Work::Camera(camera) => format!("frame {}", camera.frame.sequence),
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_and_counts() {
+    let (lanes, metrics) = lanes();
+    let _answers = [push(&lanes, "a"), push(&lanes, "b")];
+    let (reply, _answer) = oneshot::channel();
+    let error = lanes.push_upload(upload("c"), reply).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.retry_after_hint().is_some());
+    assert_eq!(metrics.limit_hits.with_label_values(&["upload_queue"]).get(), 1);
+    assert_eq!(metrics.queue_depth.with_label_values(&["uploads"]).get(), 2);
+}
+
+#[test]
+fn the_newest_frame_wins_its_one_place() {
+    let (lanes, metrics) = lanes();
+    for sequence in 0..3 {
+        lanes.put_frame(frame(sequence));
+    }
+    assert_eq!(taken(&lanes), "frame 2");
+    assert_eq!(metrics.frames.with_label_values(&["dropped"]).get(), 2);
+}
+
+#[test]
+fn camera_and_uploads_take_turns() {
+    let (lanes, _) = lanes();
+    let _answers = [push(&lanes, "a"), push(&lanes, "b")];
+    let mut order = Vec::new();
+    for sequence in 0..4 {
+        lanes.put_frame(frame(sequence));
+        order.push(taken(&lanes));
+    }
+    assert_eq!(order, ["frame 0", "a", "frame 2", "b"]);
+}
+
+#[test]
+fn closing_finishes_accepted_uploads_and_takes_no_more() {
+    let (lanes, _) = lanes();
+    let _answer = push(&lanes, "a");
+    lanes.put_frame(frame(0));
+    lanes.close();
+    assert_eq!(taken(&lanes), "a");
+    assert!(lanes.next(0).is_none());
+    let (reply, _answer) = oneshot::channel();
+    assert_eq!(lanes.push_upload(upload("b"), reply).unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_busy_worker_is_seen_until_it_is_done() {
+    let (lanes, _) = lanes();
+    assert!(lanes.busiest().is_none());
+    lanes.put_frame(frame(0));
+    taken(&lanes);
+    assert!(lanes.busiest().is_some());
+    lanes.done(0);
+    assert!(lanes.busiest().is_none());
+}
+
+/// The shipped model with its workers.
+fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, Arc<LoadedModel>) {
+    let models = crate::classifier::ModelsDirectory::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models").into());
+    let model = Arc::new(models.find("").unwrap().load().unwrap());
+    let settings = Settings {
+        workers: 1,
+        threads: 1,
+        queue_depth_max,
+        picture_pixels_max: 1_000_000,
+        frame_age_max: Duration::from_secs(60),
+    };
+    let (send, receive) = channel();
+    let sink: FrameSink = Box::new(move |_, answer| drop(send.send(answer)));
+    let inference = Inference::start(&settings, &model, sink, &Arc::new(Metrics::new().unwrap())).unwrap();
+    (inference, receive, model)
+}
+
+#[tokio::test]
+async fn a_shipped_model_starts_proves_itself_and_answers_both_lanes() {
+    let (inference, frames, model) = started(4);
+    let lane = inference.lane();
+    assert!(inference.proof().confidence >= model.manifest.golden.picture.confidence_min);
+    let bytes: Arc<[u8]> = model.golden_picture.clone().into();
+    let answer = lane.submit(Upload { bytes: bytes.clone(), ..upload("golden.jpg") }).await.unwrap();
+    assert_eq!(answer.of_type().unwrap().value, inference.proof().value);
+    lane.offer(Frame { bytes, ..frame(0).frame });
+    assert_eq!(frames.recv().unwrap().unwrap().confidence(), answer.confidence());
+    lane.offer(frame(1).frame);
+    assert_eq!(frames.recv().unwrap().unwrap_err().kind(), ErrorKind::UnsupportedMediaType);
+    let late = Upload { bytes: model.golden_picture.clone().into(), deadline: Instant::now(), ..upload("golden.jpg") };
+    assert_eq!(lane.submit(late).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    inference.stop();
+    assert_eq!(lane.submit(upload("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_model_that_fails_its_golden_test_does_not_start() {
+    let (inference, _frames, model) = started(4);
+    inference.stop();
+    let mut manifest = model.manifest.clone();
+    manifest.golden.pattern.top[0].logit += manifest.golden.pattern.tolerance + 40;
+    let golden_picture = model.golden_picture.clone();
+    let wrong = Arc::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture });
+    let settings = Settings {
+        workers: 2,
+        threads: 1,
+        queue_depth_max: 1,
+        picture_pixels_max: 1_000_000,
+        frame_age_max: Duration::from_secs(1),
+    };
+    let error = Inference::start(&settings, &wrong, Box::new(|_, _| {}), &Arc::new(Metrics::new().unwrap())).err().unwrap();
+    assert!(error.to_string().contains("golden test"), "{error}");
+}

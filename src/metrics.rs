@@ -1,0 +1,221 @@
+//! Every metric series of the unit in one place, registered on one registry that is handed to whoever counts.
+//!
+//! Names carry the prefix `vehicle_classifier_` and base units; endpoint labels are route patterns, never raw paths.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const PREFIX: &str = "vehicle_classifier";
+
+/// 10 ms … 5 s in eight buckets, as dashboards of the predecessor expect.
+const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// 0.5 ms … 2 s: one stage of a classification on anything from a desktop to a Cortex-A53.
+const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
+
+/// The series; fields are named after them.
+pub struct Metrics {
+    registry: Registry,
+    pub requests: IntCounterVec,
+    pub request_duration: HistogramVec,
+    pub classification_duration: HistogramVec,
+    pub errors: IntCounterVec,
+    pub cache_hits: IntCounterVec,
+    pub cache_misses: IntCounterVec,
+    pub redis_connections: IntGauge,
+    pub active_requests: IntGauge,
+    pub slow_requests: IntCounterVec,
+    pub limit_hits: IntCounterVec,
+    pub frames: IntCounterVec,
+    pub frame_age: Gauge,
+    pub queue_depth: IntGaugeVec,
+    pub store_commits: IntCounter,
+    pub store_bytes: IntGauge,
+    pub disk_free_bytes: IntGauge,
+    pub temperature: Gauge,
+    pub clock_synchronized: IntGauge,
+    pub watchdog_pings: IntCounter,
+    build_info: GaugeVec,
+    model_info: GaugeVec,
+}
+
+impl Metrics {
+    /// Registers every series and gives those whose labels are known a first value, so that a dashboard sees a zero
+    /// instead of nothing.
+    ///
+    /// # Errors
+    /// Only if two series carried the same name, which is a fault of this file.
+    pub fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let metrics = Self::register(&registry)
+            .map_err(|cause| Error::internal("The metrics cannot be set up.").because(cause))?;
+        for kind in ErrorKind::ALL {
+            metrics.errors.with_label_values(&[kind.facts().label]);
+        }
+        for result in ["captured", "dropped", "stale", "invalid"] {
+            metrics.frames.with_label_values(&[result]);
+        }
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("VEHICLE_CLASSIFIER_COMMIT")]).set(1.0);
+        Ok(metrics)
+    }
+
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let r = registry;
+        #[cfg(target_os = "linux")]
+        r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            requests: counters(r, "requests_total", "HTTP requests answered.", &["method", "endpoint", "status"])?,
+            request_duration: histograms(
+                r,
+                "request_duration_seconds",
+                "From request head to response head.",
+                &["endpoint"],
+                &REQUEST_BUCKETS,
+            )?,
+            classification_duration: histograms(
+                r,
+                "classification_duration_seconds",
+                "One stage of one classification.",
+                &["model", "stage"],
+                &STAGE_BUCKETS,
+            )?,
+            errors: counters(r, "errors_total", "Errors by kind, whoever caused them.", &["error_type"])?,
+            cache_hits: counters(r, "cache_hits_total", "Reads answered from a cache.", &["cache"])?,
+            cache_misses: counters(r, "cache_misses_total", "Reads a cache could not answer.", &["cache"])?,
+            redis_connections: gauge(r, "redis_connections", "Open connections to Redis.")?,
+            active_requests: gauge(r, "active_requests", "HTTP requests being worked on.")?,
+            slow_requests: counters(
+                r,
+                "slow_requests_total",
+                "Requests over their endpoint's threshold.",
+                &["endpoint"],
+            )?,
+            limit_hits: counters(
+                r,
+                "limit_hits_total",
+                "Requests or frames refused or shed by a named limit.",
+                &["limit"],
+            )?,
+            frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
+            frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
+            queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
+            store_commits: counter(
+                r,
+                "store_commits_total",
+                "Durable transactions of the store (each one synchronises the disk).",
+            )?,
+            store_bytes: gauge(r, "store_bytes", "Size of the database with its log on disk.")?,
+            disk_free_bytes: gauge(r, "disk_free_bytes", "Free space of the state directory's file system.")?,
+            temperature: float_gauge(r, "temperature_celsius", "Hottest thermal zone; NaN where the device has none.")?,
+            clock_synchronized: gauge(r, "clock_synchronized", "1 once the wall clock is synchronised.")?,
+            watchdog_pings: counter(r, "watchdog_pings_total", "Progress reports to the service manager.")?,
+            build_info: float_gauges(r, "build_info", "Constant 1 with the build's facts.", &["version", "commit"])?,
+            model_info: float_gauges(
+                r,
+                "model_info",
+                "Constant 1 with the active model's facts.",
+                &["name", "version", "sha256"],
+            )?,
+            registry: registry.clone(),
+        })
+    }
+
+    /// Names the active model; an earlier one's series goes.
+    pub fn set_model(&self, name: &str, version: &str, sha256: &str) {
+        self.model_info.reset();
+        self.model_info.with_label_values(&[name, version, sha256]).set(1.0);
+    }
+
+    /// Counts one error.
+    pub fn count_error(&self, kind: ErrorKind) {
+        self.errors.with_label_values(&[kind.facts().label]).inc();
+    }
+
+    /// Counts one hit of the named limit.
+    pub fn count_limit(&self, limit: &str) {
+        self.limit_hits.with_label_values(&[limit]).inc();
+    }
+
+    /// Prometheus text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a series cannot be written as text, which is a fault of this file.
+    pub fn render(&self) -> Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .map_err(|cause| Error::internal("The metrics cannot be written.").because(cause))?;
+        Ok(text)
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(PREFIX)
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, series: C) -> prometheus::Result<C> {
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    registered(r, IntCounter::with_opts(opts(name, help))?)
+}
+
+fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    registered(r, IntCounterVec::new(opts(name, help), labels)?)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    registered(r, IntGauge::with_opts(opts(name, help))?)
+}
+
+fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    registered(r, IntGaugeVec::new(opts(name, help), labels)?)
+}
+
+fn float_gauge(r: &Registry, name: &str, help: &str) -> prometheus::Result<Gauge> {
+    registered(r, Gauge::with_opts(opts(name, help))?)
+}
+
+fn float_gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    registered(r, GaugeVec::new(opts(name, help), labels)?)
+}
+
+fn histograms(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> prometheus::Result<HistogramVec> {
+    registered(
+        r,
+        HistogramVec::new(HistogramOpts::new(name, help).namespace(PREFIX).buckets(buckets.to_vec()), labels)?,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_unit_shows_its_error_kinds_as_zero() {
+        let text = String::from_utf8(Metrics::new().unwrap().render().unwrap()).unwrap();
+        assert!(text.contains("vehicle_classifier_errors_total{error_type=\"unavailable\"} 0"), "{text}");
+        assert!(text.contains("vehicle_classifier_build_info{"), "{text}");
+    }
+
+    #[test]
+    fn a_new_model_replaces_the_old_ones_series() {
+        let metrics = Metrics::new().unwrap();
+        metrics.set_model("a", "1.0.0", "00");
+        metrics.set_model("b", "1.0.0", "11");
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(!text.contains("name=\"a\"") && text.contains("name=\"b\""), "{text}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Where this unit keeps things and what it is called: the state directory, the models, the unit id.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{Classifier, Store, Unit};
+use crate::error::{Error, Result};
+
+const SYSTEM_STATE: &str = "/var/lib/vehicle-classifier";
+const SYSTEM_MODELS: &str = "/usr/share/vehicle-classifier/models";
+const ACTIVE_MODEL: &str = "active-model";
+const MACHINE_ID: &str = "/etc/machine-id";
+/// How far up from the program `models` is looked for: beside it, and in a source tree (`target/release/…`).
+const ANCESTORS_MAX: usize = 4;
+
+/// The state directory, made if it is missing (mode 0700).
+///
+/// # Errors
+/// Config when it cannot be made or written to, with the remedy.
+pub fn state_directory(store: &Store) -> Result<PathBuf> {
+    let directory = if !store.state_directory.as_os_str().is_empty() {
+        store.state_directory.clone()
+    } else if let Some(given) = std::env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty()) {
+        // systemd gives several, separated by colons, when a unit names several; ours names one.
+        given.into()
+    } else if Path::new(SYSTEM_STATE).is_dir() {
+        SYSTEM_STATE.into()
+    } else if let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        Path::new(&home).join(".vehicle-classifier")
+    } else {
+        SYSTEM_STATE.into()
+    };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|cause| {
+        let named = directory.display();
+        Error::config(format!("Cannot make the state directory {named}: {cause}. Set store.state_directory or --state-directory."))
+    })?;
+    Ok(directory)
+}
+
+/// The directory that holds the models.
+///
+/// # Errors
+/// Config when there is none, listing where it was looked for.
+pub fn models_directory(classifier: &Classifier) -> Result<PathBuf> {
+    if !classifier.models_directory.as_os_str().is_empty() {
+        return Ok(classifier.models_directory.clone());
+    }
+    let mut places = Vec::new();
+    if let Ok(program) = std::env::current_exe() {
+        places.extend(program.ancestors().skip(1).take(ANCESTORS_MAX).map(|place| place.join("models")));
+    }
+    places.push("models".into());
+    places.push(SYSTEM_MODELS.into());
+    if let Some(found) = places.iter().find(|place| holds_models(place)) {
+        return Ok(found.clone());
+    }
+    let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    Err(Error::config(format!("No models were found in {}; set classifier.models_directory.", looked.join(", "))))
+}
+
+/// Any `<name>/<version>/manifest.json` below.
+fn holds_models(directory: &Path) -> bool {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries(directory).flat_map(|name| entries(&name).collect::<Vec<_>>()).any(|version| version.join("manifest.json").is_file())
+}
+
+/// The configured unit id, or one derived from the machine id (never that itself: machine-id(5)), or a random one that is
+/// kept in the state directory.
+///
+/// # Errors
+/// Config when a random one cannot be kept.
+pub fn unit_id(unit: &Unit, state_directory: &Path) -> Result<String> {
+    if !unit.id.is_empty() {
+        return Ok(unit.id.clone());
+    }
+    if let Some(machine) = fs::read_to_string(MACHINE_ID).ok().filter(|id| !id.trim().is_empty()) {
+        return Ok(derived_id(machine.trim()));
+    }
+    let path = state_directory.join("unit-id");
+    if let Some(kept) = fs::read_to_string(&path).ok().filter(|id| !id.trim().is_empty()) {
+        return Ok(kept.trim().to_owned());
+    }
+    let id = derived_id(&uuid::Uuid::new_v4().to_string());
+    write_new(&path, id.as_bytes(), 0o644)?;
+    Ok(id)
+}
+
+/// What `model activate` chose, as `name@version`; empty when nothing was.
+///
+/// # Errors
+/// Config when the choice cannot be read.
+pub fn active_model(state_directory: &Path) -> Result<String> {
+    let path = state_directory.join(ACTIVE_MODEL);
+    match fs::read_to_string(&path) {
+        Ok(chosen) => Ok(chosen.trim().to_owned()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(cause) => Err(Error::config(format!("Cannot read {}: {cause}.", path.display()))),
+    }
+}
+
+/// Keeps the choice of `model activate` (`name@version`).
+///
+/// # Errors
+/// Config when it cannot be kept.
+pub fn set_active_model(state_directory: &Path, title: &str) -> Result<()> {
+    write_new(&state_directory.join(ACTIVE_MODEL), format!("{title}\n").as_bytes(), 0o644)
+}
+
+fn derived_id(seed: &str) -> String {
+    let digest = hex::encode(Sha256::digest(format!("vehicle-classifierd unit id\n{seed}")));
+    format!("unit-{}", &digest[..12])
+}
+
+/// Writes a small file whole or not at all, and durably: beside its place first, then renamed.
+///
+/// # Errors
+/// Config, naming the file.
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let failed = |cause: std::io::Error| Error::config(format!("Cannot write {}: {cause}.", path.display()));
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&part, path).map_err(failed)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_id_tells_nothing_of_the_machine_id_and_stays() {
+        let id = derived_id("0123456789abcdef");
+        assert!(id.starts_with("unit-") && !id.contains("0123456789"), "{id}");
+        assert_eq!(id, derived_id("0123456789abcdef"));
+        assert_ne!(id, derived_id("0123456789abcdee"));
+    }
+
+    #[test]
+    fn a_written_file_is_whole_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kept");
+        write_new(&path, b"one", 0o600).unwrap();
+        write_new(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_state_directory_that_cannot_be_made_is_said() {
+        let store = Store { state_directory: "/proc/nowhere/state".into(), ..Store::default() };
+        let message = state_directory(&store).unwrap_err().to_string();
+        assert!(message.contains("/proc/nowhere/state") && message.contains("--state-directory"), "{message}");
+    }
+}

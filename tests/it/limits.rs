@@ -1,0 +1,108 @@
+//! Each limit with its error, and that the unit serves on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::unit::{Part, Unit, golden, multipart};
+
+#[test]
+fn too_much_is_refused_with_its_limit() {
+    let unit = Unit::with(&[
+        ("API__UPLOAD_BYTES_MAX", "100000"),
+        ("API__BATCH_BYTES_MAX", "150000"),
+        ("API__BATCH_FILES_MAX", "2"),
+        ("CLASSIFIER__PICTURE_PIXELS_MAX", "1000000"),
+    ]);
+    let token = unit.account("ann", "user");
+    let large = vec![0xFF; 120_000];
+    let picture = golden();
+    let huge_png = crate::pictures::png_header(30_000, 30_000);
+    let classify = |name, bytes: &[u8]| unit.classify(&token, name, bytes);
+    assert_eq!(classify("large.jpg", &large).error_code(), "PAYLOAD_TOO_LARGE");
+    let bomb = classify("bomb.png", &huge_png);
+    assert_eq!((bomb.status, bomb.error_code().as_str()), (413, "PAYLOAD_TOO_LARGE"));
+    assert!(bomb.text().contains("30000"), "{}", bomb.text());
+    let batch = |parts: &[Part<'_>]| unit.upload("/api/vehicle/classify-batch", &token, parts);
+    let three = [Part::file("files", "a.jpg", &picture), Part::file("files", "b.jpg", &picture), Part::file("files", "c.jpg", &picture)];
+    assert_eq!(batch(&three).error_code(), "PAYLOAD_TOO_LARGE");
+    let heavy = vec![0xFF; 90_000];
+    let two = [Part::file("files", "a.jpg", &heavy), Part::file("files", "b.jpg", &heavy)];
+    assert_eq!(batch(&two).error_code(), "PAYLOAD_TOO_LARGE");
+    let endless = vec![0xFF; 5_000_000];
+    assert_eq!(classify("endless.jpg", &endless).error_code(), "PAYLOAD_TOO_LARGE");
+    assert_eq!(classify("golden.jpg", &picture).status, 201, "the unit serves on");
+    let admin = unit.account("alma", "admin");
+    assert!(unit.metric(&admin, "vehicle_classifier_limit_hits_total{limit=\"upload_bytes\"}") >= 3.0);
+}
+
+#[test]
+fn the_memory_for_uploads_is_bounded_and_comes_back() {
+    let unit = Unit::with(&[
+        ("API__UPLOAD_BYTES_MAX", "1000000"),
+        ("API__BATCH_BYTES_MAX", "1000000"),
+        ("API__UPLOAD_MEMORY_BYTES_MAX", "1500000"),
+    ]);
+    let token = unit.account("ann", "user");
+    let body = multipart(&[Part::file("file", "golden.jpg", &golden())]);
+    // Two uploads that claim a megabyte each and stall: the first takes the budget.
+    let mut stalled: Vec<TcpStream> = Vec::new();
+    let head = format!(
+        "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: multipart/form-data; boundary=XbX\r\nContent-Length: 1000000\r\n\r\n--XbX"
+    );
+    let mut stream = TcpStream::connect(&unit.address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stalled.push(stream);
+    let refused = std::iter::repeat_with(|| unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body)))
+        .take(500)
+        .find(|reply| reply.status == 503)
+        .expect("never refused");
+    assert_eq!(refused.error_code(), "SERVICE_UNAVAILABLE");
+    assert!(refused.header("retry-after").is_some());
+    drop(stalled);
+    let served = std::iter::repeat_with(|| unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body)))
+        .take(500)
+        .any(|reply| reply.status == 201);
+    assert!(served, "the budget did not come back");
+}
+
+/// A body that claims more than half of the budget.
+fn padded(body: &[u8]) -> Vec<u8> {
+    let padding = vec![b' '; 700_000];
+    [body, &padding].concat()
+}
+
+#[test]
+fn a_slow_client_is_let_go_and_hurts_nobody() {
+    let unit = Unit::with(&[("API__IDLE_TIMEOUT_MS", "300")]);
+    let token = unit.account("ann", "user");
+    let head = |rest: &str| format!("POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n{rest}");
+    let answers: Vec<String> = [head("Content-Length: 5000\r\n\r\nabc"), head("X-Slow: "), String::new()]
+        .iter()
+        .map(|begun| {
+            let mut stream = TcpStream::connect(&unit.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream.write_all(begun.as_bytes()).unwrap();
+            let mut answer = String::new();
+            // Closed by the unit, with or without an answer; a time-out of ours would be the failure.
+            match stream.read_to_string(&mut answer) {
+                Ok(_) => answer,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+                    answer
+                }
+            }
+        })
+        .collect();
+    assert!(answers[0].starts_with("HTTP/1.1 400") && answers[0].contains("stalled"), "{}", answers[0]);
+    assert_eq!(unit.classify(&token, "golden.jpg", &golden()).status, 201);
+}
+
+#[test]
+fn floods_of_one_address_are_slowed_down() {
+    let unit = Unit::with(&[("API__REQUESTS_PER_MINUTE_MAX", "60")]);
+    let limited = (0..40).map(|_| unit.get("/health/live", "")).find(|reply| reply.status == 429).expect("never slowed down");
+    assert_eq!(limited.error_code(), "RATE_LIMIT_ERROR");
+    assert!(limited.header("retry-after").is_some());
+    assert_eq!(unit.get("/health", "").status, 200, "another endpoint has a budget of its own");
+}
