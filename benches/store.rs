@@ -1,6 +1,8 @@
 //! Durable writes a second: one writer alone, where each waits for its own synchronisation of the disk, and 32 at once,
 //! which share it. The directory is made in `TMPDIR`: point it at the disk to be measured, not at memory.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot go on can only say so and stop")]
+
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
