@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from int8 import Int8Model
 from pictures import Pixels, fit, on_grey
+from runtime import Int8Model
 
 TYPE = "emergency"
 LONG_SIDE_PX = 320

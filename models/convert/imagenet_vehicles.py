@@ -22,8 +22,9 @@ from torchvision.models import EfficientNet_B0_Weights
 
 import golden
 from golden import sha256
-from int8 import INPUT_SCALE, INPUT_ZERO_POINT, Int8Model, float_tflite, normalise, quantise
+from int8 import float_tflite, quantise
 from pictures import Picture, Pixels, load, split_by_source
+from runtime import INPUT_SCALE, INPUT_ZERO_POINT, Int8Model, normalise
 
 NAME = "imagenet-vehicles"
 VERSION = "1.0.0"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogue import LABELS
+from learn import BATCH
 
 LICENCES = {
     "zen": ("one fixed roadside camera, 100 × 100 px", "CC-BY-4.0 (Zenodo 6634554)"),
@@ -38,6 +39,7 @@ def write_card(folder: Path, manifest: dict[str, Any], figures: Figures) -> None
     parts = [
         introduction(manifest, figures),
         data(figures),
+        training(figures["recipe"]),
         accuracy(figures),
         confidence(manifest, figures),
         corruptions(figures),
@@ -83,13 +85,27 @@ def data(figures: Figures) -> str:
     return "\n".join(rows)
 
 
+def training(recipe: Figures) -> str:
+    tuning = (
+        f"then the network after its first {recipe['frozen_blocks']} blocks for {recipe['steps']} steps of {BATCH} "
+        "photos with the augmentation of `models/train/augment.py`, its weights averaged"
+        if recipe["steps"]
+        else "the network itself was **not** fine-tuned: it is EfficientNet-Lite0 as published"
+    )
+    return f"""## Training
+
+{recipe["photos"]} photos: at most {recipe["per_source"]} per type and source, without {recipe["doubtful"]} whose label
+a head that never saw their source contradicts. A linear head on the published features, types and sources balanced;
+{tuning}."""
+
+
 def accuracy(figures: Figures) -> str:
     int8, floats = figures["int8"], figures["float"]
     photos = sum(sum(counts.values()) for counts in figures["held_out"].values())
     rows = [
         "## Accuracy on sources it has never seen",
         "",
-        f"{photos} photos of the sources measured on.",
+        f"{photos} photos, at most 40 per type and source of those measured on.",
         "",
         "| | aim | int8 | float |",
         "|---|---|---|---|",

@@ -21,9 +21,9 @@ from network import FEATURES, Network
 from pictures import Pixels
 
 BATCH = 64
-CHECKPOINT_STEPS = 25
+CHECKPOINT_STEPS = 10
 HEAD_PENALTY = 1e-4
-HEAD_ROUNDS = 200
+HEAD_ROUNDS = 60
 GRADIENT_MAX = 5.0
 STEP_SEEDS = 1_000_003
 
@@ -33,8 +33,8 @@ class Plan:
     """One fine-tuning run."""
 
     size: int = 160
-    frozen_blocks: int = 5
-    steps: int = 250
+    frozen_blocks: int = 9
+    steps: int = 60
     trunk_rate: float = 4e-4
     head_rate: float = 1e-3
     weight_decay: float = 0.02

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from catalogue import LABELS, Photo, labels, sources
 
 BINS = 15
-TEMPERATURES = np.round(np.arange(0.4, 2.51, 0.02), 2)
+TEMPERATURES = np.round(np.arange(0.4, 5.01, 0.02), 2)
 CAR, SUV = LABELS.index("car"), LABELS.index("suv")
 
 Logits = NDArray[np.float32]

