@@ -1,5 +1,7 @@
 //! What a picture costs before the model sees it: decoding, and the way from pixels to the tensor. One thread.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot go on can only say so and stop")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

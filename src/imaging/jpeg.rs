@@ -1,7 +1,9 @@
 //! JPEG, through zune-jpeg directly.
 //!
-//! The `image` crate wraps the same decoder but forgives: a picture that ends early comes back grey from there on. Here a
-//! picture without its end marker is refused, and zune-jpeg runs in strict mode, so that a broken bitstream is an error.
+//! The `image` crate wraps the same decoder but forgives: a picture that ends early comes back grey from there on. Here
+//! three things make that an error. A picture without its end marker is refused. The decoder runs in strict mode, in which
+//! a broken bitstream is an error. And since even then it makes up what is missing once it has seen the end marker (as in
+//! a camera frame that lost packets on the way), it is not shown that marker where it can do without.
 
 use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
@@ -17,6 +19,8 @@ const SOI: [u8; 2] = [0xff, 0xd8];
 const EOI: [u8; 2] = [0xff, 0xd9];
 /// Tells the decoder to use the standard Huffman tables (ITU-T T.81, annex K.3): an APP0 segment of the AVI format.
 const AVI1: [u8; 9] = [0xff, 0xe0, 0x00, 0x07, b'A', b'V', b'I', b'1', 0x00];
+/// Stands where the end marker was: enough for a decoder that reads eight bytes ahead, too little to make up a row from.
+const RUN_OUT: [u8; 16] = [0; 16];
 
 /// What the segments before the first scan say.
 pub(super) struct JpegHeader {
@@ -26,17 +30,21 @@ pub(super) struct JpegHeader {
     adobe: bool,
     /// Huffman tables are in the file. USB cameras leave the standard ones out of their frames (UVC 1.5, MJPEG payload).
     huffman: bool,
+    /// Coded in one go; a progressive picture's decoder looks for a marker behind every scan, the last one's included.
+    sequential: bool,
+    /// Where the end marker is.
+    end: usize,
 }
 
 impl JpegHeader {
     /// Walks the segments up to the first scan and makes sure that an end marker follows.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, &'static str> {
-        let mut header = Self { width: 0, height: 0, adobe: false, huffman: false };
+        let mut header = Self { width: 0, height: 0, adobe: false, huffman: false, sequential: false, end: 0 };
         let mut framed = false;
         let mut at = SOI.len();
         loop {
             let Some([mark, kind]) = array(bytes, at) else { return Err("it ends within its header") };
-            if (mark, kind) == (0xff, 0xff) || mark != 0xff {
+            if mark != 0xff || kind == 0xff {
                 // Fill bytes before a marker are allowed; anything else is left to the decoder to judge.
                 at += 1;
                 continue;
@@ -51,6 +59,7 @@ impl JpegHeader {
                     };
                     header.height = u32::from(u16::from_be_bytes([height_high, height_low]));
                     header.width = u32::from(u16::from_be_bytes([width_high, width_low]));
+                    header.sequential = matches!(kind, 0xc0 | 0xc1);
                     framed = true;
                 }
                 0xc4 => header.huffman = true,
@@ -64,29 +73,29 @@ impl JpegHeader {
         }
         // Two bytes that never occur within coded data, where 0xff is always followed by 0 or a restart marker. The end is
         // searched from behind, where it nearly always is.
-        match bytes.get(at..).unwrap_or_default().windows(2).rposition(|pair| pair == EOI) {
-            Some(_) => Ok(header),
-            None => Err("its end is missing"),
-        }
+        let coded = bytes.get(at..).unwrap_or_default();
+        let end = coded.windows(EOI.len()).rposition(|pair| pair == EOI).ok_or("its end is missing")?;
+        header.end = at + end;
+        Ok(header)
+    }
+
+    /// The file as the decoder is to see it.
+    fn prepared(&self, bytes: &[u8]) -> Vec<u8> {
+        let tables: &[u8] = if self.huffman { &[] } else { &AVI1 };
+        let (end, tail): (_, &[u8]) = if self.sequential { (self.end, &RUN_OUT) } else { (bytes.len(), &[]) };
+        [&SOI, tables, bytes.get(SOI.len()..end).unwrap_or_default(), tail].concat()
     }
 }
 
 /// Decodes the picture, whose header gave `size`.
 pub(super) fn decode(bytes: &[u8], size: Size) -> Result<Decoded, Failure> {
     let header = JpegHeader::read(bytes).map_err(Failure::damaged)?;
-    if header.huffman {
-        return decode_with_tables(bytes, size, header.adobe);
-    }
-    let completed = [&SOI[..], &AVI1, bytes.get(SOI.len()..).unwrap_or_default()].concat();
-    decode_with_tables(&completed, size, header.adobe)
-}
-
-fn decode_with_tables(bytes: &[u8], size: Size, adobe: bool) -> Result<Decoded, Failure> {
+    let prepared = header.prepared(bytes);
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(SIDE_MAX as usize)
         .set_max_height(SIDE_MAX as usize);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&prepared), options);
     decoder.decode_headers().map_err(Failure::damaged)?;
     if decoder.dimensions() != Some((size.0 as usize, size.1 as usize)) {
         return Err(Failure::damaged("it tells two sizes"));
@@ -94,7 +103,7 @@ fn decode_with_tables(bytes: &[u8], size: Size, adobe: bool) -> Result<Decoded, 
     let colours = match decoder.input_colorspace() {
         Some(ColorSpace::Luma) => ColorSpace::Luma,
         // The decoder takes four components for inverted ones, as Adobe stores them; without Adobe's segment they are not.
-        Some(ColorSpace::CMYK) if !adobe => ColorSpace::CMYK,
+        Some(ColorSpace::CMYK) if !header.adobe => ColorSpace::CMYK,
         _ => ColorSpace::RGB,
     };
     decoder.set_options(options.jpeg_set_out_colorspace(colours));

@@ -98,7 +98,7 @@ impl From<Orientation> for Turn {
     /// The EXIF values 1 … 8 (CIPA DC-008, tag 0x0112) tell which visual sides the stored first row and column are.
     fn from(orientation: Orientation) -> Self {
         let (swap, from_right, from_bottom) = match orientation {
-            Orientation::NoTransforms => (false, false, false),
+            Orientation::NoTransforms => return Self::NONE,
             Orientation::FlipHorizontal => (false, true, false),
             Orientation::Rotate180 => (false, true, true),
             Orientation::FlipVertical => (false, false, true),
@@ -112,6 +112,9 @@ impl From<Orientation> for Turn {
 }
 
 impl Turn {
+    /// Stored upright.
+    pub(super) const NONE: Self = Self { swap: false, from_right: false, from_bottom: false };
+
     /// Stored size to upright size, or back.
     pub(super) const fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
         if self.swap { (height, width) } else { (width, height) }

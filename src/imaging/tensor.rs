@@ -8,7 +8,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 
 use crate::error::{Error, Result};
 use crate::frame::Fit;
-use crate::imaging::picture::{Picture, Region};
+use crate::imaging::picture::{Picture, Region, Turn};
 
 /// Resize buffers larger than this, in bytes, are given back after the picture that needed them. 8 MiB holds a 4K picture.
 const BUFFERS_BYTES_MAX: usize = 8 << 20;
@@ -90,12 +90,19 @@ impl Tensoriser {
         // 0 is pixel 128: the grey of the bars.
         self.tensor.clear();
         self.tensor.resize(row * target.height as usize, 0);
+        let Self { small, tensor, .. } = self;
+        if picture.turn == Turn::NONE && picture.pixels.channels() == CHANNELS {
+            // The ordinary camera picture: the same as below, ten times as fast.
+            for (to, from) in tensor.chunks_exact_mut(row).skip(top).zip(small.chunks_exact(shown_row)) {
+                to[left..].iter_mut().zip(from).for_each(|(value, &sample)| *value = quantised(sample));
+            }
+            return;
+        }
         let stored = picture.turn.size(shown);
         let (mut at, mut column) = (top * row + left, 0);
-        let Self { small, tensor, .. } = self;
         picture.turn.for_each_pixel(small, picture.pixels.channels(), stored, |pixel| {
             if let Some(place) = tensor.get_mut(at..at + CHANNELS) {
-                place.copy_from_slice(&pixel.map(|sample| (sample ^ 0x80) as i8));
+                place.copy_from_slice(&pixel.map(quantised));
             }
             at += CHANNELS;
             column += CHANNELS;
@@ -105,6 +112,11 @@ impl Tensoriser {
             }
         });
     }
+}
+
+/// Pixel − 128: flipping the highest bit is that subtraction in two's complement.
+const fn quantised(sample: u8) -> i8 {
+    (sample ^ 0x80) as i8
 }
 
 fn check(picture: &Picture, region: Region, target: &Target) -> Result<()> {

@@ -45,6 +45,23 @@ fn a_cut_jpeg_is_always_an_error() {
 }
 
 #[test]
+fn a_jpeg_that_lost_data_on_the_way_is_an_error_even_with_its_end() {
+    let picture = image::RgbImage::from_fn(160, 120, |x, y| {
+        image::Rgb([x * x + y * 3, x * 5 + y * y, x * y].map(|value| (value % 256) as u8))
+    });
+    let bytes = encoded(&picture.into(), ImageFormat::Jpeg);
+    let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+    let coded = bytes.len() - 2 - scan;
+    for tenth in 0..10 {
+        let at = scan + coded * tenth / 10;
+        let cut = [&bytes[..at], &[0xff, 0xd9]].concat();
+        assert!(decode(&cut, "x", &LIMITS).is_err(), "all lost from {tenth} tenths on");
+        let gap = [&bytes[..at], &bytes[at + coded / 10..]].concat();
+        assert!(decode(&gap, "x", &LIMITS).is_err(), "one tenth lost at {tenth} tenths");
+    }
+}
+
+#[test]
 fn flipped_bytes_never_panic() {
     // xorshift64 (Marsaglia, 2003), seeded, so that a failure can be repeated.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
