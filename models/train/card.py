@@ -43,7 +43,7 @@ def write_card(folder: Path, manifest: dict[str, Any], figures: Figures) -> None
         accuracy(figures),
         confidence(manifest, figures),
         corruptions(figures),
-        limits(figures),
+        notes(),
     ]
     (folder / "CARD.md").write_text("\n\n".join(parts) + "\n")
 
@@ -168,8 +168,9 @@ def corruptions(figures: Figures) -> str:
     return "\n".join(rows)
 
 
-def limits(figures: Figures) -> str:
-    return (Path(__file__).parent / "limits.md").read_text().strip()
+def notes() -> str:
+    """What no program can measure, written by hand."""
+    return (Path(__file__).parent / "notes.md").read_text().strip()
 
 
 def percent(share: float) -> str:

@@ -38,7 +38,7 @@ PER_SOURCE, SAMPLE_SEED = 40, 1
 CORRUPTION_PER_SOURCE = 5
 """The same for the corruption table, which runs the network once per harm."""
 SPEED_ROUNDS = 60
-PRECISION_WANTED = 0.9
+PRECISION_WANTED = 0.8
 """Answers above the threshold are right at least this often, if any threshold can do that."""
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 CROP_MIN_PX = 40

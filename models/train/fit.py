@@ -19,7 +19,7 @@ CACHE_PX = 192
 """Larger than the network's input, so that a tight random crop still has its detail."""
 OWN_BELOW, OTHER_ABOVE = 0.02, 0.95
 """A photo is dropped when a head that never saw its source gives its label less, another label more than this."""
-PER_SOURCE = 120
+PER_SOURCE = 1000
 
 
 def main() -> None:

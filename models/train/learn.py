@@ -22,7 +22,7 @@ from pictures import Pixels
 
 BATCH = 64
 CHECKPOINT_STEPS = 10
-HEAD_PENALTY = 1e-4
+HEAD_PENALTY = 1e-2
 HEAD_ROUNDS = 60
 GRADIENT_MAX = 5.0
 STEP_SEEDS = 1_000_003
@@ -34,7 +34,7 @@ class Plan:
 
     size: int = 160
     frozen_blocks: int = 9
-    steps: int = 60
+    steps: int = 0
     trunk_rate: float = 4e-4
     head_rate: float = 1e-3
     weight_decay: float = 0.02
