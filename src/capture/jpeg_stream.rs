@@ -48,20 +48,26 @@ fn skip_to_start(input: &mut impl BufRead) -> io::Result<bool> {
 
 /// Copies up to and including the next 0xFF and the byte behind it, which it returns.
 fn marker(input: &mut impl BufRead, jpeg: &mut Vec<u8>) -> io::Result<u8> {
-    loop {
-        let limit = (FRAME_BYTES_MAX + 2).saturating_sub(jpeg.len()) as u64;
-        io::Read::take(&mut *input, limit).read_until(0xFF, jpeg)?;
-        if jpeg.last() != Some(&0xFF) {
-            let kind = if jpeg.len() > FRAME_BYTES_MAX { io::ErrorKind::InvalidData } else { io::ErrorKind::UnexpectedEof };
-            return Err(io::Error::new(kind, "a picture has no end"));
-        }
-        let code = byte(input)?.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends inside a picture"))?;
+    let limit = (FRAME_BYTES_MAX + 2).saturating_sub(jpeg.len()) as u64;
+    io::Read::take(&mut *input, limit).read_until(0xFF, jpeg)?;
+    if jpeg.last() != Some(&0xFF) {
+        return Err(endless(jpeg));
+    }
+    // Any number of 0xFF may fill up before a marker's code.
+    while jpeg.len() <= FRAME_BYTES_MAX {
+        let code = byte(input)?.ok_or_else(|| endless(jpeg))?;
         jpeg.push(code);
-        // Any number of 0xFF may fill up before a marker.
         if code != 0xFF {
             return Ok(code);
         }
     }
+    Err(endless(jpeg))
+}
+
+/// The file ended inside a picture, or the picture is larger than any camera's.
+fn endless(jpeg: &[u8]) -> io::Error {
+    let kind = if jpeg.len() > FRAME_BYTES_MAX { io::ErrorKind::InvalidData } else { io::ErrorKind::UnexpectedEof };
+    io::Error::new(kind, "a picture has no end")
 }
 
 /// Copies a marker segment: two bytes of length (which count themselves) and what follows.

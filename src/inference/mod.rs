@@ -100,7 +100,8 @@ impl Inference {
             workers.push(spawned.map_err(|cause| Error::internal("A worker thread cannot be started.").because(cause))?);
         }
         drop(started);
-        let proofs: Result<Vec<Proof>> = starts.into_iter().collect();
+        // One message a worker: the channel itself stays open as long as they run.
+        let proofs: Result<Vec<Proof>> = starts.iter().take(settings.worker_count()).collect();
         match proofs.and_then(|proofs| proofs.into_iter().next().ok_or_else(|| Error::internal("No worker started."))) {
             Ok(proof) => Ok(Self { lanes, workers, proof }),
             Err(error) => {
