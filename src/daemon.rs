@@ -67,7 +67,8 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         Error::config(format!("Cannot listen on {listen}: {cause}. Set api.listen to a free address and port."))
     })?;
     let unit = tokio::task::block_in_place(|| build(loaded))?;
-    let address = acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
+    let address =
+        acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
     let server = server(acceptor, loaded);
     let handle = server.handle();
     let serving = tokio::spawn(server.try_serve(unit.api.service()));
@@ -145,7 +146,13 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     Ok(Unit { api, capture, inference, store })
 }
 
-fn start_capture(source: SourceSpec, fps: f64, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>, lane: Lane) -> Result<Supervisor> {
+fn start_capture(
+    source: SourceSpec,
+    fps: f64,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    lane: Lane,
+) -> Result<Supervisor> {
     Supervisor::start(source, fps, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
 }
 
@@ -156,7 +163,8 @@ fn start_capture(source: SourceSpec, fps: f64, clock: &Arc<dyn Clock>, metrics: 
 pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel> {
     let classifier = &loaded.config.classifier;
     let models = ModelsDirectory::new(place::models_directory(classifier)?);
-    let wanted = if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
+    let wanted =
+        if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
     models.find(&wanted)?.load()
 }
 
@@ -166,7 +174,11 @@ pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel
 /// Config when it cannot be used; internal when it cannot be made.
 pub fn token_key(loaded: &Loaded, state_directory: &Path) -> Result<Key> {
     let configured = &loaded.config.auth.secret_key;
-    if configured.is_empty() { load_or_create(&state_directory.join("token.key")) } else { Key::from_secret(configured) }
+    if configured.is_empty() {
+        load_or_create(&state_directory.join("token.key"))
+    } else {
+        Key::from_secret(configured)
+    }
 }
 
 /// The store's share of the configuration.
@@ -236,7 +248,12 @@ pub struct Progress {
 
 impl Progress {
     fn of(unit: &Unit) -> Self {
-        Self { metrics: unit.api.metrics.clone(), lane: unit.inference.lane(), store: unit.store.clone(), camera: unit.capture.watch() }
+        Self {
+            metrics: unit.api.metrics.clone(),
+            lane: unit.inference.lane(),
+            store: unit.store.clone(),
+            camera: unit.capture.watch(),
+        }
     }
 
     /// None while every part makes progress or rests; else which one hangs.

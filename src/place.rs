@@ -37,7 +37,9 @@ pub fn state_directory(store: &Store) -> Result<PathBuf> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|cause| {
         let named = directory.display();
-        Error::config(format!("Cannot make the state directory {named}: {cause}. Set store.state_directory or --state-directory."))
+        Error::config(format!(
+            "Cannot make the state directory {named}: {cause}. Set store.state_directory or --state-directory."
+        ))
     })?;
     Ok(directory)
 }
@@ -66,7 +68,9 @@ pub fn models_directory(classifier: &Classifier) -> Result<PathBuf> {
 /// Any `<name>/<version>/manifest.json` below.
 fn holds_models(directory: &Path) -> bool {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries(directory).flat_map(|name| entries(&name).collect::<Vec<_>>()).any(|version| version.join("manifest.json").is_file())
+    entries(directory)
+        .flat_map(|name| entries(&name).collect::<Vec<_>>())
+        .any(|version| version.join("manifest.json").is_file())
 }
 
 /// The configured unit id, or one derived from the machine id (never that itself: machine-id(5)), or a random one that is
@@ -123,7 +127,8 @@ fn derived_id(seed: &str) -> String {
 pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let failed = |cause: std::io::Error| Error::config(format!("Cannot write {}: {cause}.", path.display()));
     let part = path.with_extension(format!("part-{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(failed)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&part, path).map_err(failed)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

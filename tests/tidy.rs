@@ -34,7 +34,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// `#[allow]` and `#[expect]` attributes outside tests; each gives its reason.
 const EXCUSES_MAX: usize = 5;
 /// Names that say nothing.
-const EMPTY_NAMES: [&str; 9] = ["manager", "helper", "helpers", "util", "utils", "processor", "service", "info", "data"];
+const EMPTY_NAMES: [&str; 9] =
+    ["manager", "helper", "helpers", "util", "utils", "processor", "service", "info", "data"];
 
 struct Source {
     /// Relative to the project, with `/`.
@@ -127,8 +128,10 @@ fn imports_point_downward() {
 #[test]
 fn the_edge_table_names_the_modules_there_are_and_has_no_cycle() {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let there: BTreeSet<_> = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    let listed: BTreeSet<_> = EDGES.iter().map(|(module, _)| *module).chain(LEAVES).filter(|module| *module != "main").collect();
+    let there: BTreeSet<_> =
+        library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let listed: BTreeSet<_> =
+        EDGES.iter().map(|(module, _)| *module).chain(LEAVES).filter(|module| *module != "main").collect();
     assert_eq!(there, listed);
     let edges: BTreeMap<_, _> = EDGES.into_iter().collect();
     for (start, _) in EDGES {
@@ -146,7 +149,11 @@ fn the_edge_table_names_the_modules_there_are_and_has_no_cycle() {
 #[test]
 fn the_map_names_every_module() {
     let map = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
-    let missing: Vec<_> = EDGES.iter().filter(|(module, _)| !map.contains(&format!("`{module}"))).map(|(module, _)| (*module).to_owned()).collect();
+    let missing: Vec<_> = EDGES
+        .iter()
+        .filter(|(module, _)| !map.contains(&format!("`{module}")))
+        .map(|(module, _)| (*module).to_owned())
+        .collect();
     none("modules that docs/ARCHITECTURE.md does not name", &missing);
 }
 
@@ -160,7 +167,10 @@ fn files_and_functions_stay_short() {
         }
         for (name, length) in functions(&source.text) {
             if length >= FUNCTION_LINES_MAX {
-                offenders.push(format!("{}: fn {name} has {length} lines, less than {FUNCTION_LINES_MAX} are allowed", source.path));
+                offenders.push(format!(
+                    "{}: fn {name} has {length} lines, less than {FUNCTION_LINES_MAX} are allowed",
+                    source.path
+                ));
             }
         }
     }
@@ -174,7 +184,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
         let indent = line.len() - code.len();
-        let Some(behind) = code.split_once("fn ").filter(|(before, _)| before.split(' ').all(is_qualifier)).map(|(_, b)| b) else {
+        let Some(behind) =
+            code.split_once("fn ").filter(|(before, _)| before.split(' ').all(is_qualifier)).map(|(_, b)| b)
+        else {
             continue;
         };
         let close = format!("{}}}", " ".repeat(indent));
@@ -223,7 +235,8 @@ fn things_stay_in_their_places() {
                 offenders.push(format!("{}: {what} ({text:?})", source.path));
             }
         }
-        let statics = source.code().lines().filter(|line| line.starts_with("static ") || line.starts_with("pub static "));
+        let statics =
+            source.code().lines().filter(|line| line.starts_with("static ") || line.starts_with("pub static "));
         offenders.extend(statics.map(|line| format!("{}: a static: {line}", source.path)));
     }
     none("in the wrong place", &offenders);
@@ -231,7 +244,12 @@ fn things_stay_in_their_places() {
 
 #[test]
 fn outward_types_live_in_wire_files() {
-    let serialised = |source: &Source| source.code().lines().any(|line| line.contains("derive(") && line.contains("Serialize,") && line.contains("ToSchema"));
+    let serialised = |source: &Source| {
+        source
+            .code()
+            .lines()
+            .any(|line| line.contains("derive(") && line.contains("Serialize,") && line.contains("ToSchema"))
+    };
     let offenders: Vec<_> = rust(&["src"])
         .iter()
         .filter(|source| serialised(source) && !source.path.ends_with("wire.rs") && source.path != "src/api/error.rs")
@@ -261,7 +279,10 @@ fn excuses_are_few_and_nothing_is_left_for_later() {
     for source in sources.iter().filter(|source| source.path != "tests/tidy.rs") {
         for (number, line) in source.text.lines().enumerate() {
             let place = format!("{}:{}", source.path, number + 1);
-            if ["allow(", "expect("].iter().any(|excuse| line.trim_start().trim_start_matches(['#', '!']).starts_with(&format!("[{excuse}"))) {
+            if ["allow(", "expect("]
+                .iter()
+                .any(|excuse| line.trim_start().trim_start_matches(['#', '!']).starts_with(&format!("[{excuse}")))
+            {
                 excuses.push(place.clone());
             }
             if ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!(", "dbg!("].iter().any(|mark| line.contains(mark)) {
@@ -269,7 +290,12 @@ fn excuses_are_few_and_nothing_is_left_for_later() {
             }
         }
     }
-    assert!(excuses.len() <= EXCUSES_MAX, "{} attributes that silence a lint, at most {EXCUSES_MAX}:\n  {}", excuses.len(), excuses.join("\n  "));
+    assert!(
+        excuses.len() <= EXCUSES_MAX,
+        "{} attributes that silence a lint, at most {EXCUSES_MAX}:\n  {}",
+        excuses.len(),
+        excuses.join("\n  ")
+    );
     none("left for later", &offenders);
 }
 
@@ -277,7 +303,11 @@ fn excuses_are_few_and_nothing_is_left_for_later() {
 fn the_tree_names_no_machine_of_ours() {
     let mut files = Vec::new();
     for directory in ["src", "tests", "benches", "docs", "models", ".ci", ".cargo", "systemd", "yocto"] {
-        collect(Path::new(directory), &[".rs", ".md", ".py", ".json", ".toml", ".txt", ".html", ".js", ".service", "setup", "run", "stage"], &mut files);
+        collect(
+            Path::new(directory),
+            &[".rs", ".md", ".py", ".json", ".toml", ".txt", ".html", ".js", ".service", "setup", "run", "stage"],
+            &mut files,
+        );
     }
     for file in ["README.md", "Makefile", "Cargo.toml", "build.rs"] {
         files.push(Source { path: file.into(), text: fs::read_to_string(root().join(file)).unwrap_or_default() });
@@ -285,7 +315,9 @@ fn the_tree_names_no_machine_of_ours() {
     let banned = ["/work/", concat!("../", "shared"), "/root/"];
     let mut offenders = Vec::new();
     for file in files.iter().filter(|file| file.path != "tests/tidy.rs") {
-        offenders.extend(banned.iter().filter(|text| file.text.contains(**text)).map(|text| format!("{}: {text}", file.path)));
+        offenders.extend(
+            banned.iter().filter(|text| file.text.contains(**text)).map(|text| format!("{}: {text}", file.path)),
+        );
     }
     none("paths of one machine", &offenders);
 }

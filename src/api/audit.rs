@@ -40,7 +40,14 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPag
         from: query::moment(req, "from")?,
         to: query::moment(req, "to")?,
     };
-    let event = api.audit(req, Some(Caller::of(depot)?.name()), "audit.read", "/api/audit", Outcome::Success, serde_json::Value::Null);
+    let event = api.audit(
+        req,
+        Some(Caller::of(depot)?.name()),
+        "audit.read",
+        "/api/audit",
+        Outcome::Success,
+        serde_json::Value::Null,
+    );
     api.store.record_audit(event).await?;
     let rows = api.store.audit_page(filter, before, limit).await?;
     let next_cursor = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.to_string())).flatten();

@@ -75,7 +75,8 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
             return Err(error);
         }
     };
-    let mut reading = Reading { api, deadline, wanted, form: Form { _budget: Some(budget), ..Form::default() }, bytes: 0 };
+    let mut reading =
+        Reading { api, deadline, wanted, form: Form { _budget: Some(budget), ..Form::default() }, bytes: 0 };
     let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
         reading.multipart(req, boundary, bytes_max).await
     } else if content_type.starts_with("image/") {
@@ -83,7 +84,10 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
     } else {
         Err(Error::new(
             ErrorKind::UnsupportedMediaType,
-            format!("Send multipart/form-data with the field `{}`, or the picture itself as image/jpeg or alike.", wanted.names[0]),
+            format!(
+                "Send multipart/form-data with the field `{}`, or the picture itself as image/jpeg or alike.",
+                wanted.names[0]
+            ),
         ))
     };
     if let Err(error) = done {
@@ -91,7 +95,10 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
         return Err(error);
     }
     if reading.form.files.is_empty() {
-        return Err(Error::validation(format!("The multipart field `{}` with the picture is missing.", wanted.names[0])));
+        return Err(Error::validation(format!(
+            "The multipart field `{}` with the picture is missing.",
+            wanted.names[0]
+        )));
     }
     Ok(reading.form)
 }
@@ -109,7 +116,8 @@ impl Reading<'_> {
         let limit = self.wanted.bytes_max.min(self.api.config.api.upload_bytes_max);
         let bytes = read_bytes(req, self.api, limit).await?;
         let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
-        let file = Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
+        let file =
+            Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
         self.form.files.push(file);
         Ok(())
     }
@@ -123,7 +131,8 @@ impl Reading<'_> {
                 self.file(field).await?;
             } else {
                 let value = self.collect(field, FIELD_BYTES_MAX, &name).await?;
-                let value = String::from_utf8(value).map_err(|_| Error::validation(format!("The field `{}` is not UTF-8.", shown(&name))))?;
+                let value = String::from_utf8(value)
+                    .map_err(|_| Error::validation(format!("The field `{}` is not UTF-8.", shown(&name))))?;
                 self.form.fields.push((name, value));
             }
         }
@@ -134,7 +143,8 @@ impl Reading<'_> {
         if self.form.files.len() == self.wanted.files_max {
             self.api.metrics.count_limit("batch_files");
             let most = self.wanted.files_max;
-            return Err(Error::new(ErrorKind::PayloadTooLarge, format!("At most {most} file(s) may be sent at once.")).detail("files_max", most));
+            return Err(Error::new(ErrorKind::PayloadTooLarge, format!("At most {most} file(s) may be sent at once."))
+                .detail("files_max", most));
         }
         let file_name = field.file_name().map(str::to_owned).filter(|name| !name.is_empty());
         let media_type = field.content_type().map(|mime| mime.essence_str().to_owned());
@@ -163,7 +173,9 @@ impl Reading<'_> {
 
     fn broken(&self, cause: multra::Error) -> Error {
         match cause {
-            multra::Error::StreamSizeExceeded { limit } => too_large("upload", limit + 1, self.wanted.bytes_max, self.api),
+            multra::Error::StreamSizeExceeded { limit } => {
+                too_large("upload", limit + 1, self.wanted.bytes_max, self.api)
+            }
             multra::Error::StreamReadFailed(cause) => {
                 Error::validation("The upload broke off or stalled before its end; send it again.").because(cause)
             }
@@ -180,9 +192,11 @@ pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> R
     let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
     let bytes = read_bytes(req, api, FORM_BYTES_MAX).await?;
     if content_type.starts_with("application/json") {
-        serde_json::from_slice(&bytes).map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
+        serde_json::from_slice(&bytes)
+            .map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
     } else if content_type.starts_with("application/x-www-form-urlencoded") {
-        serde_urlencoded::from_bytes(&bytes).map_err(|cause| Error::validation(format!("The form cannot be used: {cause}.")))
+        serde_urlencoded::from_bytes(&bytes)
+            .map_err(|cause| Error::validation(format!("The form cannot be used: {cause}.")))
     } else {
         Err(Error::new(ErrorKind::UnsupportedMediaType, "Send application/json or application/x-www-form-urlencoded."))
     }
@@ -196,7 +210,9 @@ async fn read_bytes(req: &mut Request, api: &Api, limit: u64) -> Result<Vec<u8>>
     let mut body = std::pin::pin!(chunks(req.take_body(), api));
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|cause| Error::validation("The body broke off or stalled before its end; send it again.").because(cause))?;
+        let chunk = chunk.map_err(|cause| {
+            Error::validation("The body broke off or stalled before its end; send it again.").because(cause)
+        })?;
         if (bytes.len() + chunk.len()) as u64 > limit {
             return Err(too_large("body", (bytes.len() + chunk.len()) as u64, limit, api));
         }
@@ -212,7 +228,9 @@ fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>
         let mut body = body?;
         loop {
             let frame = match tokio::time::timeout(idle, body.frame()).await {
-                Err(_) => return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None)),
+                Err(_) => {
+                    return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None));
+                }
                 Ok(None) => return None,
                 Ok(Some(Err(cause))) => return Some((Err(std::io::Error::other(cause)), None)),
                 Ok(Some(Ok(frame))) => frame,

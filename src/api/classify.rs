@@ -128,9 +128,11 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Repl
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
     let limits = &api.config.api;
-    let wanted = Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
+    let wanted =
+        Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
     let mut form = read_form(req, &api, wanted).await?;
-    let names: Vec<_> = form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
+    let names: Vec<_> =
+        form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
     // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.
     let jobs = std::mem::take(&mut form.files).into_iter().map(|upload| classified(&api, &user, upload));
     let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;
@@ -139,7 +141,8 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Repl
     for error in done.iter().filter_map(|result| result.as_ref().err()) {
         api.metrics.count_error(error.kind());
     }
-    let event = api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", Outcome::Success, details);
+    let event =
+        api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", Outcome::Success, details);
     api.store.record_classifications(done.into_iter().filter_map(Result::ok).collect(), event).await?;
     Ok(Reply::created(answer))
 }

@@ -33,7 +33,9 @@ pub fn description(router: &Router) -> OpenApi {
     let info = Info::new("vehicle-classifierd", env!("CARGO_PKG_VERSION"))
         .description("The vehicle-classifying roadside camera unit. Log in with POST /auth/token; errors have one shape everywhere.")
         .license(License::new("MIT OR Apache-2.0"));
-    let bearer = Http::new(HttpAuthScheme::Bearer).bearer_format("JWT").description("A token of POST /auth/token or of `token issue`.");
+    let bearer = Http::new(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description("A token of POST /auth/token or of `token issue`.");
     let login = OAuth2::new([Flow::Password(Password::new("/auth/token", Scopes::new()))]);
     OpenApi::with_info(info)
         .add_security_scheme("bearer", SecurityScheme::Http(bearer))

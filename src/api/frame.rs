@@ -78,7 +78,9 @@ impl Handler for RequestFrame {
         } else {
             run(api, req, depot, res, ctrl).await;
         }
-        if res.body.is_none() && res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error()) {
+        if res.body.is_none()
+            && res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error())
+        {
             super::error::catch.handle(req, depot, res, ctrl).await;
         }
         set_headers(api, req, res, &id);
@@ -101,13 +103,19 @@ async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response
     let error = match tokio::time::timeout(limit, handlers).await {
         Ok(Ok(_)) => return,
         Ok(Err(panic)) => {
-            let said = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+            let said = panic
+                .downcast_ref::<&str>()
+                .map(ToString::to_string)
+                .or_else(|| panic.downcast_ref::<String>().cloned());
             Error::internal("The unit failed on this request; its log says more under this request id.")
                 .because(format!("a handler panicked: {}", said.unwrap_or_default()))
         }
         Err(_) => {
             api.metrics.count_limit("request_timeout");
-            Error::unavailable(format!("The request took more than {limit:?}; try again later."), Duration::from_secs(1))
+            Error::unavailable(
+                format!("The request took more than {limit:?}; try again later."),
+                Duration::from_secs(1),
+            )
         }
     };
     write_error(&error, req, depot, res);
@@ -116,7 +124,8 @@ async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response
 /// Refuses foreign hosts, foreign origins and callers that are too fast.
 fn admit(api: &Api, req: &Request) -> Result<()> {
     let trusted = &api.config.api.trusted_hosts;
-    if !trusted.is_empty() && !host(req).is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host))) {
+    if !trusted.is_empty() && !host(req).is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host)))
+    {
         return Err(Error::validation("This host name is not one of the unit's; see api.trusted_hosts."));
     }
     let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(api, origin));
@@ -125,7 +134,9 @@ fn admit(api: &Api, req: &Request) -> Result<()> {
         return Err(Error::new(ErrorKind::Authorization, message));
     }
     match peer(req) {
-        Some(peer) => api.rates.take(peer, endpoint(req), Instant::now()).inspect_err(|_| api.metrics.count_limit("request_rate")),
+        Some(peer) => {
+            api.rates.take(peer, endpoint(req), Instant::now()).inspect_err(|_| api.metrics.count_limit("request_rate"))
+        }
         None => Ok(()),
     }
 }
@@ -162,7 +173,8 @@ fn endpoint(req: &Request) -> &str {
 }
 
 fn set_headers(api: &Api, req: &Request, res: &mut Response, id: &RequestId) {
-    let origin = origin(req).filter(|origin| allowed(api, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
+    let origin =
+        origin(req).filter(|origin| allowed(api, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
     let headers = res.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

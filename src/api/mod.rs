@@ -101,7 +101,15 @@ impl Api {
     }
 
     /// An audit event of this request.
-    fn audit(&self, req: &Request, user: Option<&str>, action: &str, resource: &str, outcome: Outcome, details: Value) -> AuditEvent {
+    fn audit(
+        &self,
+        req: &Request,
+        user: Option<&str>,
+        action: &str,
+        resource: &str,
+        outcome: Outcome,
+        details: Value,
+    ) -> AuditEvent {
         AuditEvent {
             user: user.map(str::to_owned),
             action: action.to_owned(),
@@ -143,9 +151,12 @@ fn routes() -> Router {
                 .push(Router::with_path("auth/password").post(tokens::change_password)),
         )
         .push(Router::with_path("metrics").hoop(Gate(Permission::Metrics)).get(numbers::metrics))
-        .push(Router::with_path("api").push(vehicle_routes()).push(read_routes()).push(
-            Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list),
-        ))
+        .push(
+            Router::with_path("api")
+                .push(vehicle_routes())
+                .push(read_routes())
+                .push(Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list)),
+        )
 }
 
 fn health_routes() -> Router {

@@ -17,7 +17,8 @@ pub async fn metadata(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Mode
     let api = api(depot)?;
     crate::api::query::only(req, &[])?;
     let caller = Caller::of(depot)?;
-    let event = api.audit(req, Some(caller.name()), "models.metadata", &api.model.title(), Outcome::Success, Value::Null);
+    let event =
+        api.audit(req, Some(caller.name()), "models.metadata", &api.model.title(), Outcome::Success, Value::Null);
     api.store.record_audit(event).await?;
     Ok(Reply::ok(described(&api.model.manifest, api.config.classifier.threads, api.workers)))
 }
@@ -46,7 +47,11 @@ fn described(manifest: &Manifest, threads: usize, workers: usize) -> ModelMetada
             .to_owned(),
         },
         labels: labels.map(|attribute| attribute.labels.clone()).unwrap_or_default(),
-        attributes: manifest.attributes.iter().map(|attribute| (attribute.name.clone(), attribute.labels.clone())).collect(),
+        attributes: manifest
+            .attributes
+            .iter()
+            .map(|attribute| (attribute.name.clone(), attribute.labels.clone()))
+            .collect(),
         accuracy: manifest.accuracy.clone(),
         runtime: RUNTIME,
         threads,

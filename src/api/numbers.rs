@@ -51,15 +51,16 @@ fn refresh(api: &Api, store_bytes: u64) {
 /// # Errors
 /// Internal when the file system gives no answer.
 pub fn disk_free(path: &Path) -> Result<u64> {
-    rustix::fs::statvfs(path)
-        .map(|facts| facts.f_bavail * facts.f_frsize)
-        .map_err(|cause| Error::internal(format!("The free space of {} cannot be read.", path.display())).because(cause))
+    rustix::fs::statvfs(path).map(|facts| facts.f_bavail * facts.f_frsize).map_err(|cause| {
+        Error::internal(format!("The free space of {} cannot be read.", path.display())).because(cause)
+    })
 }
 
 /// The hottest thermal zone in °C (`thermal_zone*/temp`, in thousandths; Linux `Documentation/driver-api/thermal`).
 fn temperature(zones: &Path) -> Option<f64> {
     let entries = std::fs::read_dir(zones).ok()?;
-    let readings = entries.filter_map(|zone| std::fs::read_to_string(zone.ok()?.path().join("temp")).ok()?.trim().parse().ok());
+    let readings =
+        entries.filter_map(|zone| std::fs::read_to_string(zone.ok()?.path().join("temp")).ok()?.trim().parse().ok());
     readings.map(|thousandths: f64| thousandths / 1_000.0).max_by(f64::total_cmp)
 }
 

@@ -17,7 +17,9 @@ pub fn only(req: &Request, known: &[&str]) -> Result<()> {
         if !known.contains(&name.as_str()) {
             let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let name = crate::imaging::display_name(Some(name));
-            return Err(Error::validation(format!("The query parameter {name:?} is not known here; there are: {there}.")));
+            return Err(Error::validation(format!(
+                "The query parameter {name:?} is not known here; there are: {there}."
+            )));
         }
         if values.len() > 1 {
             return Err(Error::validation(format!("The query parameter {name:?} is given twice.")));
@@ -58,7 +60,10 @@ pub fn limit(req: &Request, default: u32, most: u32) -> Result<u32> {
     match parsed(req, "limit", &wanted)? {
         None => Ok(default),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(_) => Err(Error::validation(format!("The query parameter `limit` must be {wanted}.")).detail("parameter", "limit")),
+        Some(_) => {
+            Err(Error::validation(format!("The query parameter `limit` must be {wanted}."))
+                .detail("parameter", "limit"))
+        }
     }
 }
 

@@ -51,20 +51,28 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let mut form = read_form(req, &api, wanted).await?;
     let format = query::format(form.field("format").or_else(|| query::text(req, "format")))?;
     let given = form.field("vehicle_id").or_else(|| query::text(req, "vehicle_id")).filter(|id| !id.is_empty());
-    let vehicle_id = given.map_or_else(|| Ok(format!("vehicle-{}", uuid::Uuid::new_v4().simple())), checked_vehicle_id)?;
+    let vehicle_id =
+        given.map_or_else(|| Ok(format!("vehicle-{}", uuid::Uuid::new_v4().simple())), checked_vehicle_id)?;
     let record = classified(&api, &user, form.files.remove(0)).await?;
     let unit = report::Issuer { unit: &api.unit_id, site: &api.config.unit.site, location: &api.config.unit.location };
-    let body = ReportBody::new(&vehicle_id, &record, &unit, serde_json::to_value(wired(&record).predictions).unwrap_or_default());
+    let body = ReportBody::new(
+        &vehicle_id,
+        &record,
+        &unit,
+        serde_json::to_value(wired(&record).predictions).unwrap_or_default(),
+    );
     let stored = Report {
         id: body.report_id.clone(),
         vehicle_id: vehicle_id.clone(),
         user: user.clone(),
         class: body.summary.vehicle_type.clone(),
         confidence: record.confidence,
-        body: serde_json::to_value(&body).map_err(|cause| Error::internal("The report cannot be written.").because(cause))?,
+        body: serde_json::to_value(&body)
+            .map_err(|cause| Error::internal("The report cannot be written.").because(cause))?,
         created: record.created.clone(),
     };
-    let event = api.audit(req, Some(&user), "vehicle.report", &vehicle_id, Outcome::Success, json!({ "report_id": stored.id }));
+    let event =
+        api.audit(req, Some(&user), "vehicle.report", &vehicle_id, Outcome::Success, json!({ "report_id": stored.id }));
     api.store.record_report(stored, record, event).await?;
     res.status_code(StatusCode::CREATED);
     match format {
@@ -98,9 +106,11 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let vehicle_id = checked_vehicle_id(&req.param::<String>("vehicle_id").unwrap_or_default())?;
     let stored = api.store.newest_report(&vehicle_id).await?;
     let outcome = if stored.is_some() { Outcome::Success } else { Outcome::Failure };
-    let event = api.audit(req, Some(Caller::of(depot)?.name()), "vehicle.report.read", &vehicle_id, outcome, Value::Null);
+    let event =
+        api.audit(req, Some(Caller::of(depot)?.name()), "vehicle.report.read", &vehicle_id, outcome, Value::Null);
     api.store.record_audit(event).await?;
-    let stored = stored.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("There is no report of the vehicle {vehicle_id:?}.")))?;
+    let stored = stored
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("There is no report of the vehicle {vehicle_id:?}.")))?;
     answer(&api, req, res, format, stored)
 }
 
@@ -109,7 +119,8 @@ fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored:
     // Weak: the envelope carries the time of the answer.
     let etag = format!("W/\"{}-{kind}\"", stored.id);
     let known = req.headers().get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).is_some_and(|known| {
-        known.trim() == "*" || known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag.trim_start_matches("W/"))
+        known.trim() == "*"
+            || known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag.trim_start_matches("W/"))
     });
     if let Ok(value) = HeaderValue::from_str(&etag) {
         res.headers_mut().insert(ETAG, value);
@@ -119,8 +130,8 @@ fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored:
         res.status_code(StatusCode::NOT_MODIFIED);
         return Ok(());
     }
-    let body: ReportBody =
-        serde_json::from_value(stored.body).map_err(|cause| Error::internal("The stored report cannot be read.").because(cause))?;
+    let body: ReportBody = serde_json::from_value(stored.body)
+        .map_err(|cause| Error::internal("The stored report cannot be read.").because(cause))?;
     match format {
         Format::Json => Reply::ok(body).render(res),
         Format::Html => page(&body, res)?,
@@ -143,5 +154,6 @@ fn checked_vehicle_id(text: &str) -> Result<String> {
     if fits {
         return Ok(text.to_owned());
     }
-    Err(Error::validation("A vehicle id has at most 64 letters, digits, `.`, `_`, `:` and `-`.").detail("field", "vehicle_id"))
+    Err(Error::validation("A vehicle id has at most 64 letters, digits, `.`, `_`, `:` and `-`.")
+        .detail("field", "vehicle_id"))
 }

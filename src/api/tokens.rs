@@ -62,7 +62,11 @@ pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAn
     let event = api.audit(req, known.as_deref(), "auth.token", "/auth/token", outcome, Value::Null);
     api.store.record_audit(event).await?;
     let user = checked?;
-    let issued = api.signer.issue_access(&user, api.clock.wall(), Duration::from_secs(u64::from(api.config.auth.token_minutes) * 60))?;
+    let issued = api.signer.issue_access(
+        &user,
+        api.clock.wall(),
+        Duration::from_secs(u64::from(api.config.auth.token_minutes) * 60),
+    )?;
     Ok(Json(TokenAnswer {
         access_token: issued.token,
         token_type: "bearer",
@@ -127,7 +131,9 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
         api.logins.failed(&user.name, address, api.clock.now().monotonic);
         let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);
         api.store.record_audit(event).await?;
-        return Err(ApiError(Error::new(ErrorKind::Authentication, "The current password is wrong.").detail("field", "current_password")));
+        return Err(ApiError(
+            Error::new(ErrorKind::Authentication, "The current password is wrong.").detail("field", "current_password"),
+        ));
     }
     if change.new_password == change.current_password {
         return Err(ApiError(Error::validation("The new password is the current one; choose another.")));

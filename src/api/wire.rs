@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use salvo::oapi::{ComposeSchema, Components, EndpointOutRegister, Operation, ToSchema};
+use salvo::oapi::{Components, ComposeSchema, EndpointOutRegister, Operation, ToSchema};
 use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
@@ -171,7 +171,8 @@ pub struct ConfidenceMetrics {
 impl From<&Prediction> for PredictionWire {
     fn from(prediction: &Prediction) -> Self {
         let rank = |place: usize| prediction.top.get(place).map_or(0.0, |entry| entry.probability);
-        let candidate = |entry: &LabelProbability| Candidate { label: entry.label.clone(), probability: entry.probability };
+        let candidate =
+            |entry: &LabelProbability| Candidate { label: entry.label.clone(), probability: entry.probability };
         Self {
             attribute: prediction.attribute.clone(),
             value: prediction.value.clone(),

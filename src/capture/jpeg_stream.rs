@@ -29,7 +29,10 @@ pub(super) fn next_jpeg(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>>
             _ => segment(input, &mut jpeg)?,
         }
         if jpeg.len() > FRAME_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a picture has more than {FRAME_BYTES_MAX} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a picture has more than {FRAME_BYTES_MAX} bytes"),
+            ));
         }
     }
 }
@@ -105,7 +108,8 @@ mod tests {
     #[test]
     fn pictures_are_split_at_their_own_end() {
         // A thumbnail inside an APP1 segment, stuffed bytes, restart markers and fill bytes.
-        let with_thumbnail = jpeg(&[0xFF, 0xE1, 0, 6, 0xFF, SOI, 0xFF, EOI, 0xFF, SOS, 0, 2, 1, 0xFF, 0, 2, 0xFF, 0xD3, 3, 0xFF]);
+        let with_thumbnail =
+            jpeg(&[0xFF, 0xE1, 0, 6, 0xFF, SOI, 0xFF, EOI, 0xFF, SOS, 0, 2, 1, 0xFF, 0, 2, 0xFF, 0xD3, 3, 0xFF]);
         let plain = jpeg(&[0xFF, SOS, 0, 2, 9]);
         let file = [&with_thumbnail[..], b"--boundary\r\n", &plain].concat();
         assert_eq!(all(&file), [with_thumbnail, plain]);

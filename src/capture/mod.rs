@@ -43,7 +43,8 @@ impl FromStr for SourceSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Error::new(ErrorKind::Config, format!("Bad value for `capture.source`: {text:?}: {why}."));
+        let bad =
+            |why: &str| Error::new(ErrorKind::Config, format!("Bad value for `capture.source`: {text:?}: {why}."));
         if text == "none" {
             return Ok(Self::None);
         }
@@ -57,7 +58,8 @@ impl FromStr for SourceSpec {
             match pair.split_once('=') {
                 Some(("fps", value)) => {
                     let fps = value.parse().ok().filter(|fps| (0.0..=240.0).contains(fps));
-                    spec.fps = Some(fps.ok_or_else(|| bad("fps must be a number from 0 (as fast as possible) to 240"))?);
+                    spec.fps =
+                        Some(fps.ok_or_else(|| bad("fps must be a number from 0 (as fast as possible) to 240"))?);
                 }
                 Some(("loop", "true")) => spec.repeat = true,
                 Some(("loop", "false")) => spec.repeat = false,

@@ -87,7 +87,8 @@ impl FrameSource for Replay {
             picture = self.picture()?;
         }
         let Some((bytes, label)) = picture else { return Ok(None) };
-        let frame = Frame { sequence: self.sequence, captured: self.clock.now(), bytes: bytes.into(), label: label.into() };
+        let frame =
+            Frame { sequence: self.sequence, captured: self.clock.now(), bytes: bytes.into(), label: label.into() };
         self.sequence += 1;
         Ok(Some(frame))
     }

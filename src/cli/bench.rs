@@ -45,7 +45,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
         Some(path) => (read_file(path)?, path.display().to_string()),
         None => (model.golden_picture.clone(), model.manifest.golden.picture.file.clone()),
     };
-    let format = imaging::sniff(&bytes).ok_or_else(|| Error::validation(format!("{name}: this is no picture in a supported format.")))?;
+    let format = imaging::sniff(&bytes)
+        .ok_or_else(|| Error::validation(format!("{name}: this is no picture in a supported format.")))?;
     // Decode, resize and invoke come from the same rounds; then the store, and the way through HTTP.
     let share = Duration::from_secs(arguments.seconds) / 3;
     let mut figures = stages(&model, context, &bytes, &name, share)?;
@@ -75,7 +76,12 @@ fn stages(model: &LoadedModel, context: &Context, bytes: &[u8], name: &str, shar
     })?
 }
 
-fn report(arguments: &Arguments, figures: &[Figures], ready: Duration, comparison: Option<&python::Comparison>) -> Result<()> {
+fn report(
+    arguments: &Arguments,
+    figures: &[Figures],
+    ready: Duration,
+    comparison: Option<&python::Comparison>,
+) -> Result<()> {
     if arguments.json {
         for figure in figures {
             say_json(&figure.json())?;

@@ -74,9 +74,9 @@ fn classify(step: &mut Step<'_>, path: &Path) -> Result<Answer> {
 }
 
 fn row(path: &Path, answer: &Answer) -> Vec<String> {
-    let (value, level) = answer.of_type().map_or(("", String::new()), |found| {
-        (found.value.as_str(), format!("{:?}", found.level).to_uppercase())
-    });
+    let (value, level) = answer
+        .of_type()
+        .map_or(("", String::new()), |found| (found.value.as_str(), format!("{:?}", found.level).to_uppercase()));
     vec![
         path.display().to_string(),
         value.to_owned(),

@@ -59,7 +59,9 @@ const CHECKS: [Check; 9] = [
 pub fn run(arguments: &Arguments, sources: &Sources) -> Result<ExitCode> {
     let mut findings = Vec::new();
     match load(sources) {
-        Err(error) => findings.push(Finding { check: "configuration", verdict: Verdict::Failed, message: error.chain() }),
+        Err(error) => {
+            findings.push(Finding { check: "configuration", verdict: Verdict::Failed, message: error.chain() })
+        }
         Ok(loaded) => {
             let message = "valid; `config show` prints it".to_owned();
             findings.push(Finding { check: "configuration", verdict: Verdict::Ok, message });
@@ -93,7 +95,9 @@ fn state_directory(context: &Context) -> Result<(Verdict, String)> {
     let removed = std::fs::remove_file(&probe);
     written.and(removed).map_err(|cause| {
         let named = directory.display();
-        Error::config(format!("{named} cannot be written to ({cause}); make it belong to the account that runs the unit"))
+        Error::config(format!(
+            "{named} cannot be written to ({cause}); make it belong to the account that runs the unit"
+        ))
     })?;
     Ok((Verdict::Ok, directory.display().to_string()))
 }
@@ -117,7 +121,9 @@ fn model(context: &Context) -> Result<(Verdict, String)> {
 fn camera(context: &Context) -> Result<(Verdict, String)> {
     match context.loaded.config.capture.source.parse()? {
         SourceSpec::None => Ok((Verdict::Note, "none is configured; set capture.source".into())),
-        SourceSpec::Replay(spec) if spec.path.exists() => Ok((Verdict::Ok, format!("replay of {}", spec.path.display()))),
+        SourceSpec::Replay(spec) if spec.path.exists() => {
+            Ok((Verdict::Ok, format!("replay of {}", spec.path.display())))
+        }
         SourceSpec::Replay(spec) => {
             Ok((Verdict::Failed, format!("the replay {} does not exist; correct capture.source", spec.path.display())))
         }
@@ -166,6 +172,8 @@ fn users(context: &Context) -> Result<(Verdict, String)> {
     Ok(match (users.len(), waiting) {
         (0, _) => (Verdict::Note, "none yet; the first start creates admin".into()),
         (all, 0) => (Verdict::Ok, format!("{all} account(s)")),
-        (all, waiting) => (Verdict::Note, format!("{all} account(s), {waiting} of which must still change the password")),
+        (all, waiting) => {
+            (Verdict::Note, format!("{all} account(s), {waiting} of which must still change the password"))
+        }
     })
 }

@@ -178,7 +178,8 @@ fn say(line: &str) -> Result<()> {
 
 /// One JSON value as a line.
 fn say_json(value: &impl serde::Serialize) -> Result<()> {
-    let line = serde_json::to_string(value).map_err(|cause| Error::internal("The answer cannot be written.").because(cause))?;
+    let line = serde_json::to_string(value)
+        .map_err(|cause| Error::internal("The answer cannot be written.").because(cause))?;
     say(&line)
 }
 

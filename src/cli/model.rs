@@ -57,7 +57,8 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
             let proof = proof(&loaded, context)?;
             place::set_active_model(&directory, &found.title())?;
             say(&proven(&loaded, &proof))?;
-            let overruled = if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };
+            let overruled =
+                if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };
             say(&format!("{} is active from the next start of the unit.{overruled}", found.title()))?;
         }
     }
@@ -68,10 +69,17 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
 pub(super) fn proof(model: &LoadedModel, context: &Context) -> Result<Proof> {
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
-    with_classifier(model, settings.threads, |classifier| prove(&mut Step::new(classifier, &model.manifest, limits), model))?
+    with_classifier(model, settings.threads, |classifier| {
+        prove(&mut Step::new(classifier, &model.manifest, limits), model)
+    })?
 }
 
 pub(super) fn proven(model: &LoadedModel, proof: &Proof) -> String {
     let took = proof.took().as_secs_f64() * 1e3;
-    format!("{} is sound: its golden picture is a {} ({:.2}), in {took:.1} ms.", model.title(), proof.value, proof.confidence)
+    format!(
+        "{} is sound: its golden picture is a {} ({:.2}), in {took:.1} ms.",
+        model.title(),
+        proof.value,
+        proof.confidence
+    )
 }

@@ -69,9 +69,14 @@ impl PasswordSource {
             return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Error::validation("There is no terminal to ask for the password on; give it with --password-stdin."));
+            return Err(Error::validation(
+                "There is no terminal to ask for the password on; give it with --password-stdin.",
+            ));
         }
-        let ask = |prompt| rpassword::prompt_password(prompt).map_err(|cause| Error::validation("The password cannot be read.").because(cause));
+        let ask = |prompt| {
+            rpassword::prompt_password(prompt)
+                .map_err(|cause| Error::validation("The password cannot be read.").because(cause))
+        };
         let password = ask("Password: ")?;
         if ask("Once more: ")? != password {
             return Err(Error::validation("The two passwords differ; nothing was changed."));
@@ -94,7 +99,8 @@ fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Re
     Ok(match command {
         Command::Add { name, role, password, must_change } => {
             let password_hash = checked_hash(context, &password, &name)?;
-            let new = NewUser { name: name.clone(), role, password_hash, must_change_password: must_change, created_at: now };
+            let new =
+                NewUser { name: name.clone(), role, password_hash, must_change_password: must_change, created_at: now };
             store.add_user(new, event("user.add", &name, json!({ "role": role }))).wait()?;
             format!("The account {name} was created with the role {role}.")
         }
@@ -102,9 +108,18 @@ fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Re
             let users = store.users().wait()?;
             let yes = |flag| if flag { "yes" } else { "no" }.to_owned();
             let row = |user: &crate::record::User| {
-                vec![user.name.clone(), user.role.to_string(), yes(user.enabled), yes(user.must_change_password), user.created_at.to_string()]
+                vec![
+                    user.name.clone(),
+                    user.role.to_string(),
+                    yes(user.enabled),
+                    yes(user.must_change_password),
+                    user.created_at.to_string(),
+                ]
             };
-            table(&["NAME", "ROLE", "ENABLED", "MUST CHANGE PASSWORD", "CREATED"], &users.iter().map(row).collect::<Vec<_>>())
+            table(
+                &["NAME", "ROLE", "ENABLED", "MUST CHANGE PASSWORD", "CREATED"],
+                &users.iter().map(row).collect::<Vec<_>>(),
+            )
         }
         Command::SetRole { name, role } => {
             store.set_role(&name, role, event("user.set_role", &name, json!({ "role": role }))).wait()?;

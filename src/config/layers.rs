@@ -142,11 +142,12 @@ struct Layer {
 
 impl Layer {
     fn from_file(path: &Path) -> Result<Self> {
-        let values = File::from(path).format(FileFormat::Toml).collect();
-        Ok(Self {
-            values: values
-                .map_err(|cause| Error::config(format!("Cannot use {}: {}.", path.display(), said(&cause))))?,
-        })
+        let named = path.display().to_string();
+        let unusable = |why: String| Error::config(format!("Cannot use {named}: {why}."));
+        let text = std::fs::read_to_string(path).map_err(|cause| unusable(cause.to_string()))?;
+        let values = File::from_str(&text, FileFormat::Toml).collect().map_err(|cause| unusable(said(&cause)))?;
+        // Named here: the crate would call the file by a path relative to the working directory.
+        Ok(Self { values: values.into_iter().map(|(key, value)| (key, from(&named, value))).collect() })
     }
 
     /// Texts become lists where the key's default is one; numbers and booleans are converted when they are read.
@@ -183,6 +184,18 @@ impl Source for Layer {
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         Ok(self.values.clone())
     }
+}
+
+/// `value` with everything in it, as coming from `origin`.
+fn from(origin: &String, value: Value) -> Value {
+    let kind = match value.kind {
+        ValueKind::Table(members) => {
+            ValueKind::Table(members.into_iter().map(|(name, member)| (name, from(origin, member))).collect())
+        }
+        ValueKind::Array(items) => ValueKind::Array(items.into_iter().map(|item| from(origin, item)).collect()),
+        plain => plain,
+    };
+    Value::new(Some(origin), kind)
 }
 
 /// What the parser says, without the origin that the caller names.

@@ -65,6 +65,7 @@ fn prove_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
             )));
         }
     }
-    let (value, confidence) = answer.of_type().map_or_else(Default::default, |found| (found.value.clone(), found.confidence));
+    let (value, confidence) =
+        answer.of_type().map_or_else(Default::default, |found| (found.value.clone(), found.confidence));
     Ok(Proof { value, confidence, timings: answer.timings })
 }

@@ -80,7 +80,12 @@ impl Inference {
     ///
     /// # Errors
     /// What building an interpreter or the golden test said; nothing is left running then.
-    pub fn start(settings: &Settings, model: &Arc<LoadedModel>, sink: FrameSink, metrics: &Arc<Metrics>) -> Result<Self> {
+    pub fn start(
+        settings: &Settings,
+        model: &Arc<LoadedModel>,
+        sink: FrameSink,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self> {
         let lanes = Arc::new(Lanes::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
         let sink = Arc::new(sink);
         let (started, starts) = std::sync::mpsc::channel();
@@ -97,7 +102,8 @@ impl Inference {
             let started = started.clone();
             let thread = std::thread::Builder::new().name(format!("inference-{number}"));
             let spawned = thread.spawn(move || worker.run(&started));
-            workers.push(spawned.map_err(|cause| Error::internal("A worker thread cannot be started.").because(cause))?);
+            workers
+                .push(spawned.map_err(|cause| Error::internal("A worker thread cannot be started.").because(cause))?);
         }
         drop(started);
         // One message a worker: the channel itself stays open as long as they run.
@@ -215,7 +221,10 @@ impl Worker {
     fn upload(&self, step: &mut Step<'_>, upload: &Upload) -> Result<Answer> {
         if Instant::now() >= upload.deadline {
             self.metrics.count_limit("request_timeout");
-            return Err(Error::unavailable("The picture waited too long for a worker; try again later.", Duration::from_secs(1)));
+            return Err(Error::unavailable(
+                "The picture waited too long for a worker; try again later.",
+                Duration::from_secs(1),
+            ));
         }
         let answer = step.classify_upload(upload)?;
         self.observe(&answer);
@@ -240,7 +249,10 @@ impl Worker {
     fn observe(&self, answer: &Answer) {
         let model = &self.model.manifest.name;
         for (stage, took) in answer.timings.stages() {
-            self.metrics.classification_duration.with_label_values(&[model.as_str(), stage]).observe(took.as_secs_f64());
+            self.metrics
+                .classification_duration
+                .with_label_values(&[model.as_str(), stage])
+                .observe(took.as_secs_f64());
         }
     }
 }

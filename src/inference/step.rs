@@ -84,7 +84,9 @@ impl<'a> Step<'a> {
     pub fn classify(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
         // A panic in a decoder must cost one picture, not the worker.
         catch_unwind(AssertUnwindSafe(|| self.run(bytes, label))).unwrap_or_else(|_| {
-            Err(Error::internal(format!("{label}: this picture made the classifier fail; the log of the unit says more.")))
+            Err(Error::internal(format!(
+                "{label}: this picture made the classifier fail; the log of the unit says more."
+            )))
         })
     }
 

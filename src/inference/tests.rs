@@ -147,6 +147,7 @@ fn a_model_that_fails_its_golden_test_does_not_start() {
         picture_pixels_max: 1_000_000,
         frame_age_max: Duration::from_secs(1),
     };
-    let error = Inference::start(&settings, &wrong, Box::new(|_, _| {}), &Arc::new(Metrics::new().unwrap())).err().unwrap();
+    let error =
+        Inference::start(&settings, &wrong, Box::new(|_, _| {}), &Arc::new(Metrics::new().unwrap())).err().unwrap();
     assert!(error.to_string().contains("golden test"), "{error}");
 }

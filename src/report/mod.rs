@@ -113,9 +113,12 @@ fn recommendations(record: &Classification, of_type: Option<&Prediction>) -> Vec
     if of_type.is_some_and(|prediction| prediction.level == ConfidenceLevel::Low) {
         advice.push("The confidence is low: have a person look at the picture.".to_owned());
     }
-    if let Some(prediction) = of_type.filter(|prediction| prediction.uncertainty > UNCERTAINTY_HIGH && prediction.top.len() > 1) {
+    if let Some(prediction) =
+        of_type.filter(|prediction| prediction.uncertainty > UNCERTAINTY_HIGH && prediction.top.len() > 1)
+    {
         let (first, second) = (&prediction.top[0].label, &prediction.top[1].label);
-        advice.push(format!("The model hesitates between {first} and {second}: a closer or sharper picture would help."));
+        advice
+            .push(format!("The model hesitates between {first} and {second}: a closer or sharper picture would help."));
     }
     if record.picture.width.min(record.picture.height) < SHORT_SIDE_GOOD {
         advice.push(format!("The picture is small: use one with a shorter side of at least {SHORT_SIDE_GOOD} pixels."));

@@ -114,7 +114,8 @@ fn guessing_passwords_is_slowed_down_and_tells_nothing() {
     let unknown = unit.log_in("nobody", "wrong");
     assert_eq!((known.status, unknown.status), (401, 401));
     assert_eq!(known.json()["message"], unknown.json()["message"]);
-    let limited = (0..20).map(|_| unit.log_in("ann", "wrong")).find(|reply| reply.status == 429).expect("never slowed down");
+    let limited =
+        (0..20).map(|_| unit.log_in("ann", "wrong")).find(|reply| reply.status == 429).expect("never slowed down");
     assert_eq!(limited.error_code(), "RATE_LIMIT_ERROR");
     assert!(limited.header("retry-after").is_some());
 }

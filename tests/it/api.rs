@@ -68,10 +68,16 @@ fn in_a_batch_one_bad_file_fails_alone() {
     let reply = unit.upload("/api/vehicle/classify-batch", &token, &parts);
     assert_eq!(reply.status, 201, "{}", reply.text());
     let data = &reply.json()["data"];
-    assert_eq!((&data["summary"]["total_files"], &data["summary"]["successful"], &data["summary"]["failed"]), (&json!(3), &json!(2), &json!(1)));
+    assert_eq!(
+        (&data["summary"]["total_files"], &data["summary"]["successful"], &data["summary"]["failed"]),
+        (&json!(3), &json!(2), &json!(1))
+    );
     assert!(data["summary"]["average_processing_time_ms"].as_f64().unwrap() > 0.0);
     let results = data["results"].as_array().unwrap();
-    let seen: Vec<_> = results.iter().map(|result| (result["file_name"].as_str().unwrap(), result["status"].as_str().unwrap())).collect();
+    let seen: Vec<_> = results
+        .iter()
+        .map(|result| (result["file_name"].as_str().unwrap(), result["status"].as_str().unwrap()))
+        .collect();
     assert_eq!(seen, [("a.jpg", "success"), ("notes.jpg", "error"), ("b.jpg", "success")]);
     assert_eq!(results[1]["error"]["error_code"], "UNSUPPORTED_MEDIA_TYPE");
     assert!(results[0]["data"]["classification_id"].is_string());
@@ -104,12 +110,21 @@ fn a_report_is_stored_served_and_known_by_its_etag() {
     assert!(page.text().contains("North &#60;b&#62;gate") && page.text().contains("V-1"), "{}", page.text());
     assert_ne!(page.header("etag").unwrap(), etag);
 
-    let newer = unit.upload("/api/vehicle/report", &token, &[file(), Part::text("vehicle_id", "V-1"), Part::text("format", "html")]);
+    let newer = unit.upload(
+        "/api/vehicle/report",
+        &token,
+        &[file(), Part::text("vehicle_id", "V-1"), Part::text("format", "html")],
+    );
     assert!(newer.status == 201 && newer.text().starts_with("<!DOCTYPE html>"), "{}", newer.text());
     assert_ne!(unit.get("/api/vehicle/report/V-1", &token).header("etag").unwrap(), etag);
 
     assert_eq!(unit.get("/api/vehicle/report/V-2", &token).error_code(), "NOT_FOUND");
-    for bad in ["/api/vehicle/report/a%2F..%2Fb", "/api/vehicle/report/..", "/api/vehicle/report/V-1?format=pdf", "/api/vehicle/report/V-1?x=1"] {
+    for bad in [
+        "/api/vehicle/report/a%2F..%2Fb",
+        "/api/vehicle/report/..",
+        "/api/vehicle/report/V-1?format=pdf",
+        "/api/vehicle/report/V-1?x=1",
+    ] {
         let status = unit.get(bad, &token).status;
         assert!(status == 400 || status == 404, "{bad}: {status}");
     }
@@ -131,7 +146,10 @@ fn every_answer_carries_its_id_and_the_security_headers() {
             assert_eq!(reply.header(name), Some(value), "{path}");
         }
         assert!(reply.header("content-security-policy").unwrap().starts_with("default-src 'self'"), "{path}");
-        assert!(reply.header("x-request-id").is_some() && reply.header("strict-transport-security").is_none(), "{path}");
+        assert!(
+            reply.header("x-request-id").is_some() && reply.header("strict-transport-security").is_none(),
+            "{path}"
+        );
     }
     let agent = ureq::Agent::new_with_defaults();
     let with_id = |id: &str| {
@@ -186,7 +204,8 @@ fn the_audit_trail_tells_who_did_what_from_where() {
     assert_eq!(unit.log_in("ann", "wrong").status, 401);
     let page = unit.get("/api/audit?user=ann&limit=2", &admin).json();
     let events = page["data"]["events"].as_array().unwrap();
-    let seen: Vec<_> = events.iter().map(|event| (event["action"].as_str().unwrap(), event["outcome"].as_str().unwrap())).collect();
+    let seen: Vec<_> =
+        events.iter().map(|event| (event["action"].as_str().unwrap(), event["outcome"].as_str().unwrap())).collect();
     assert_eq!(seen, [("auth.token", "denied"), ("vehicle.classify", "success")]);
     assert_eq!(events[0]["ip_address"], "127.0.0.1");
     let cursor = page["data"]["next_cursor"].as_str().unwrap();
@@ -209,9 +228,13 @@ fn the_metrics_count_what_happened_by_route_pattern() {
     unit.get("/api/vehicle/report/V-1", &token);
     let series = |labels: &str| format!("vehicle_classifier_requests_total{{{labels}}}");
     assert_eq!(unit.metric(&token, &series("endpoint=\"/api/vehicle/classify\",method=\"POST\",status=\"201\"")), 1.0);
-    assert_eq!(unit.metric(&token, &series("endpoint=\"/api/vehicle/report/{vehicle_id}\",method=\"GET\",status=\"404\"")), 1.0);
+    assert_eq!(
+        unit.metric(&token, &series("endpoint=\"/api/vehicle/report/{vehicle_id}\",method=\"GET\",status=\"404\"")),
+        1.0
+    );
     let model = unit.get("/api/models/metadata", &token).json()["data"]["name"].as_str().unwrap().to_owned();
-    let invokes = format!("vehicle_classifier_classification_duration_seconds_count{{model=\"{model}\",stage=\"invoke\"}}");
+    let invokes =
+        format!("vehicle_classifier_classification_duration_seconds_count{{model=\"{model}\",stage=\"invoke\"}}");
     assert_eq!(unit.metric(&token, &invokes), 1.0);
     assert_eq!(unit.metric(&token, "vehicle_classifier_errors_total{error_type=\"not_found\"}"), 1.0);
     assert!(unit.metric(&token, "vehicle_classifier_disk_free_bytes") > 0.0);
@@ -230,7 +253,11 @@ fn the_description_covers_every_route_and_matches_its_snapshot() {
             let responses = operation["responses"].as_object().unwrap();
             let success = responses.keys().find(|status| status.starts_with('2'));
             assert!(success.is_some(), "{method} {path} documents no success");
-            listed.push(format!("{} {path} -> {}", method.to_uppercase(), responses.keys().cloned().collect::<Vec<_>>().join(" ")));
+            listed.push(format!(
+                "{} {path} -> {}",
+                method.to_uppercase(),
+                responses.keys().cloned().collect::<Vec<_>>().join(" ")
+            ));
         }
     }
     listed.sort();
@@ -253,7 +280,8 @@ fn swagger_ui_is_served_from_the_unit_alone_and_can_be_switched_off() {
 
 #[test]
 fn only_trusted_hosts_and_named_origins_are_served() {
-    let unit = Unit::with(&[("API__TRUSTED_HOSTS", "127.0.0.1,unit.example"), ("API__CORS_ORIGINS", "https://dash.example")]);
+    let unit =
+        Unit::with(&[("API__TRUSTED_HOSTS", "127.0.0.1,unit.example"), ("API__CORS_ORIGINS", "https://dash.example")]);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let host = |host: &str| agent.get(unit.url("/health")).header("Host", host).call().unwrap().status().as_u16();
     assert_eq!((host("unit.example:8000"), host("UNIT.example"), host("evil.example")), (200, 200, 400));

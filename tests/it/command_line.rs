@@ -37,7 +37,12 @@ fn classify_does_the_good_ones_and_says_one_line_for_each_bad_one() {
     assert_eq!(table.lines().count(), 3, "{table}");
     assert!(table.lines().next().unwrap().starts_with("FILE"), "{table}");
     assert_eq!(complaints.lines().count(), 4, "{complaints}");
-    for (name, part) in [("notes.jpg", "no picture"), ("cut.jpg", "truncated"), ("bomb.png", "30000"), ("missing.jpg", "cannot be read")] {
+    for (name, part) in [
+        ("notes.jpg", "no picture"),
+        ("cut.jpg", "truncated"),
+        ("bomb.png", "30000"),
+        ("missing.jpg", "cannot be read"),
+    ] {
         assert!(complaints.lines().any(|line| line.contains(name) && line.contains(part)), "{name}: {complaints}");
     }
 }
@@ -47,7 +52,8 @@ fn classify_gives_one_json_object_a_line() {
     let picture = newest_model().join("golden.jpg");
     let (_state, output) = on_new_state(&["classify", "--json", picture.to_str().unwrap(), picture.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let lines: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["type"], lines[1]["type"]);
     assert!(lines[0]["confidence"].as_f64().unwrap() > 0.5);
@@ -63,7 +69,10 @@ fn usage_and_configuration_errors_have_their_exit_codes() {
         let refused = run(state.path(), command, "");
         assert_eq!(refused.status.code(), Some(78), "{}", text(&refused.stderr));
         let complaint = text(&refused.stderr);
-        assert!(complaint.contains("bad.toml") && complaint.contains("api.listn") && complaint.lines().count() == 1, "{complaint}");
+        assert!(
+            complaint.contains("bad.toml") && complaint.contains("api.listn") && complaint.lines().count() == 1,
+            "{complaint}"
+        );
     }
     std::fs::write(&file, "[unit]\nsite = \"north\"\n").unwrap();
     assert!(run(state.path(), &["config", "check", file.to_str().unwrap()], "").status.success());
@@ -117,7 +126,8 @@ fn the_doctor_is_content_with_a_fresh_unit_and_names_what_is_wrong() {
     std::fs::write(&file, "[capture]\nsource = \"replay:/nonexistent\"\n").unwrap();
     let sick = run(state.path(), &["doctor", "--json", "--config", file.to_str().unwrap()], "");
     assert_eq!(sick.status.code(), Some(1));
-    let findings: Vec<serde_json::Value> = text(&sick.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let findings: Vec<serde_json::Value> =
+        text(&sick.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let camera = findings.iter().find(|finding| finding["check"] == "camera").unwrap();
     assert_eq!(camera["verdict"], "failed");
     assert!(camera["message"].as_str().unwrap().contains("/nonexistent"));
@@ -160,7 +170,8 @@ fn flip_a_byte(path: &Path) {
 fn the_bench_measures_every_stage() {
     let (_state, output) = on_new_state(&["bench", "--json", "--seconds", "1"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let stages: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stages: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
     assert_eq!(names, ["decode", "resize", "invoke", "store", "http upload", "ready"]);
     for stage in stages.iter().filter(|stage| stage["stage"] != "ready") {

@@ -60,8 +60,9 @@ fn nothing_acknowledged_is_lost_by_kills() {
         let stored: HashSet<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         let lost: Vec<_> = acknowledged.difference(&stored).collect();
         assert!(lost.is_empty(), "lost {lost:?}");
-        let audited: i64 =
-            database.query_row("SELECT count(*) FROM audit_log WHERE action = 'vehicle.classify'", [], |row| row.get(0)).unwrap();
+        let audited: i64 = database
+            .query_row("SELECT count(*) FROM audit_log WHERE action = 'vehicle.classify'", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(audited as usize, stored.len(), "each classification has its audit row, and no other");
         for check in [["store", "check"], ["audit", "verify"]] {
             let output = unit.command(&check, "");

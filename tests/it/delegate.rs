@@ -20,7 +20,9 @@ fn nodes(model: &Path, delegated: bool) -> usize {
 #[test]
 fn one_partition_holds_the_whole_graph_of_every_shipped_model() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let versions = |name: PathBuf| std::fs::read_dir(name).into_iter().flatten().map(|entry| entry.unwrap().path().join("model.tflite"));
+    let versions = |name: PathBuf| {
+        std::fs::read_dir(name).into_iter().flatten().map(|entry| entry.unwrap().path().join("model.tflite"))
+    };
     let names = std::fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let shipped: Vec<_> = names.flat_map(versions).filter(|model| model.is_file()).collect();
     assert!(!shipped.is_empty());

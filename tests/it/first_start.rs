@@ -19,7 +19,8 @@ fn the_first_password_opens_only_its_own_change() {
     assert_eq!((refused.status, refused.error_code().as_str()), (403, "AUTHORIZATION_ERROR"));
     assert!(refused.text().contains("/auth/password"), "{}", refused.text());
 
-    let weak = unit.post_json("/auth/password", &token, &json!({ "current_password": password, "new_password": "short" }));
+    let weak =
+        unit.post_json("/auth/password", &token, &json!({ "current_password": password, "new_password": "short" }));
     assert_eq!(weak.status, 400, "{}", weak.text());
     let wrong = json!({ "current_password": "not the password", "new_password": "a quiet evening at home" });
     assert_eq!(unit.post_json("/auth/password", &token, &wrong).status, 401);

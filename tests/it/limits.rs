@@ -24,7 +24,11 @@ fn too_much_is_refused_with_its_limit() {
     assert_eq!((bomb.status, bomb.error_code().as_str()), (413, "PAYLOAD_TOO_LARGE"));
     assert!(bomb.text().contains("30000"), "{}", bomb.text());
     let batch = |parts: &[Part<'_>]| unit.upload("/api/vehicle/classify-batch", &token, parts);
-    let three = [Part::file("files", "a.jpg", &picture), Part::file("files", "b.jpg", &picture), Part::file("files", "c.jpg", &picture)];
+    let three = [
+        Part::file("files", "a.jpg", &picture),
+        Part::file("files", "b.jpg", &picture),
+        Part::file("files", "c.jpg", &picture),
+    ];
     assert_eq!(batch(&three).error_code(), "PAYLOAD_TOO_LARGE");
     let heavy = vec![0xFF; 90_000];
     let two = [Part::file("files", "a.jpg", &heavy), Part::file("files", "b.jpg", &heavy)];
@@ -53,16 +57,20 @@ fn the_memory_for_uploads_is_bounded_and_comes_back() {
     let mut stream = TcpStream::connect(&unit.address).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
     stalled.push(stream);
-    let refused = std::iter::repeat_with(|| unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body)))
-        .take(500)
-        .find(|reply| reply.status == 503)
-        .expect("never refused");
+    let refused = std::iter::repeat_with(|| {
+        unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body))
+    })
+    .take(500)
+    .find(|reply| reply.status == 503)
+    .expect("never refused");
     assert_eq!(refused.error_code(), "SERVICE_UNAVAILABLE");
     assert!(refused.header("retry-after").is_some());
     drop(stalled);
-    let served = std::iter::repeat_with(|| unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body)))
-        .take(500)
-        .any(|reply| reply.status == 201);
+    let served = std::iter::repeat_with(|| {
+        unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", padded(&body))
+    })
+    .take(500)
+    .any(|reply| reply.status == 201);
     assert!(served, "the budget did not come back");
 }
 
@@ -76,7 +84,11 @@ fn padded(body: &[u8]) -> Vec<u8> {
 fn a_slow_client_is_let_go_and_hurts_nobody() {
     let unit = Unit::with(&[("API__IDLE_TIMEOUT_MS", "300")]);
     let token = unit.account("ann", "user");
-    let head = |rest: &str| format!("POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n{rest}");
+    let head = |rest: &str| {
+        format!(
+            "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n{rest}"
+        )
+    };
     let answers: Vec<String> = [head("Content-Length: 5000\r\n\r\nabc"), head("X-Slow: "), String::new()]
         .iter()
         .map(|begun| {
@@ -101,7 +113,8 @@ fn a_slow_client_is_let_go_and_hurts_nobody() {
 #[test]
 fn floods_of_one_address_are_slowed_down() {
     let unit = Unit::with(&[("API__REQUESTS_PER_MINUTE_MAX", "60")]);
-    let limited = (0..40).map(|_| unit.get("/health/live", "")).find(|reply| reply.status == 429).expect("never slowed down");
+    let limited =
+        (0..40).map(|_| unit.get("/health/live", "")).find(|reply| reply.status == 429).expect("never slowed down");
     assert_eq!(limited.error_code(), "RATE_LIMIT_ERROR");
     assert!(limited.header("retry-after").is_some());
     assert_eq!(unit.get("/health", "").status, 200, "another endpoint has a budget of its own");

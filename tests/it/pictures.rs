@@ -18,13 +18,16 @@ pub fn png_header(width: u32, height: u32) -> Vec<u8> {
 
 /// CRC-32 as PNG has it (RFC 2083, 15).
 fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 });
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 })
+    };
     !bytes.iter().fold(!0, step)
 }
 
 /// A generated picture in any format, different for each `seed`.
 pub fn generated(width: u32, height: u32, seed: u8, format: ImageFormat) -> Vec<u8> {
-    let picture = RgbImage::from_fn(width, height, |x, y| Rgb([(x % 256) as u8 ^ seed, (y % 256) as u8, ((x + y) % 256) as u8]));
+    let picture =
+        RgbImage::from_fn(width, height, |x, y| Rgb([(x % 256) as u8 ^ seed, (y % 256) as u8, ((x + y) % 256) as u8]));
     let mut bytes = Vec::new();
     picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes

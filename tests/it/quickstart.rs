@@ -71,7 +71,8 @@ fn every_command_of_the_quick_start_does_what_the_page_says() {
     let outputs: Vec<_> = said.split(&format!("{MARK}\n")).collect();
     for (block, pattern) in expected {
         let (wanted, found): (Vec<_>, Vec<_>) = (pattern.lines().collect(), outputs[block].lines().collect());
-        let same = wanted.len() == found.len() && wanted.iter().zip(&found).all(|(pattern, line)| matches(pattern, line));
+        let same =
+            wanted.len() == found.len() && wanted.iter().zip(&found).all(|(pattern, line)| matches(pattern, line));
         assert!(same, "the page says:\n{pattern}\nand it is:\n{}", outputs[block]);
     }
 }

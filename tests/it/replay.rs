@@ -14,7 +14,8 @@ fn camera_rows(unit: &Unit) -> i64 {
 fn a_replayed_recording_is_classified_frame_by_frame() {
     let recording = tempfile::tempdir().unwrap();
     for seed in 0..6 {
-        std::fs::write(recording.path().join(format!("{seed}.png")), generated(64, 48, seed, ImageFormat::Png)).unwrap();
+        std::fs::write(recording.path().join(format!("{seed}.png")), generated(64, 48, seed, ImageFormat::Png))
+            .unwrap();
     }
     std::fs::write(recording.path().join("7.jpg"), golden()).unwrap();
     std::fs::write(recording.path().join("8.jpg"), b"not a picture").unwrap();
@@ -45,7 +46,11 @@ fn a_looping_recording_keeps_the_camera_connected_and_uploads_go_on() {
         std::thread::yield_now();
     }
     for _ in 0..20 {
-        assert_eq!(unit.classify(&admin, "golden.jpg", &golden()).status, 201, "a flooding camera must not starve uploads");
+        assert_eq!(
+            unit.classify(&admin, "golden.jpg", &golden()).status,
+            201,
+            "a flooding camera must not starve uploads"
+        );
     }
     assert!(unit.metric(&admin, "vehicle_classifier_frames_total{result=\"dropped\"}") > 0.0, "the newest frame wins");
 }

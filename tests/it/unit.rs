@@ -21,10 +21,19 @@ pub fn program() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VEHICLE_CLASSIFIER__")) {
         command.env_remove(name);
     }
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "STATE_DIRECTORY", "SECRET_KEY", "CORS_ORIGINS", "TRUSTED_HOSTS"] {
+    for name in [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "JOURNAL_STREAM",
+        "STATE_DIRECTORY",
+        "SECRET_KEY",
+        "CORS_ORIGINS",
+        "TRUSTED_HOSTS",
+    ] {
         command.env_remove(name);
     }
-    command.env("VEHICLE_CLASSIFIER__CLASSIFIER__MODELS_DIRECTORY", Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
+    command
+        .env("VEHICLE_CLASSIFIER__CLASSIFIER__MODELS_DIRECTORY", Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
     command
 }
 
@@ -70,7 +79,8 @@ impl Log {
             }
         }
         let kept = self.lines.clone();
-        *self.reader.lock().unwrap() = Some(std::thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line))));
+        *self.reader.lock().unwrap() =
+            Some(std::thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line))));
         address
     }
 }
@@ -301,7 +311,8 @@ pub struct Reply {
 impl Reply {
     fn of(response: Response<Body>) -> Self {
         let (head, mut body) = response.into_parts();
-        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let headers =
+            head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
         let body = body.with_config().limit(256 << 20).read_to_vec().unwrap();
         Self { status: head.status.as_u16(), headers, body }
     }

@@ -40,7 +40,9 @@ pub struct EndToEnd {
 pub fn measure(context: &Context, bytes: &[u8], format: PictureFormat, share: Duration) -> Result<EndToEnd> {
     // On the disk of the real state directory, whose speed is the one that counts.
     let directory = tempfile::Builder::new().prefix(".bench-").tempdir_in(context.state_directory()?);
-    let directory = directory.map_err(|cause| Error::config("No directory for the bench can be made in the state directory.").because(cause))?;
+    let directory = directory.map_err(|cause| {
+        Error::config("No directory for the bench can be made in the state directory.").because(cause)
+    })?;
     let settings = crate::daemon::store_settings(&context.loaded, directory.path().into());
     let store = Store::open(settings, Arc::new(Metrics::new()?))?;
     let store_times = rounds(share, || store.record_audit(context.audit("bench", "store", json!({}))).wait());
@@ -133,7 +135,8 @@ impl Unit {
         // Somebody must read on, or the child would wait for room in the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let mut unit = Self { child, address: String::new(), ready };
-        unit.address = address.ok_or_else(|| Error::internal("The unit to measure ended before it was ready; try `serve` to see why."))?;
+        unit.address = address
+            .ok_or_else(|| Error::internal("The unit to measure ended before it was ready; try `serve` to see why."))?;
         Ok(unit)
     }
 
@@ -156,11 +159,16 @@ struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     fn upload(&mut self, request: &[u8]) -> Result<()> {
-        let (status, body) = self.exchange(request).map_err(|cause| Error::internal("The unit to measure broke off.").because(cause))?;
+        let (status, body) =
+            self.exchange(request).map_err(|cause| Error::internal("The unit to measure broke off.").because(cause))?;
         if status.contains(" 201 ") {
             return Ok(());
         }
-        Err(Error::internal(format!("The unit to measure answered {}: {}", status.trim(), String::from_utf8_lossy(&body))))
+        Err(Error::internal(format!(
+            "The unit to measure answered {}: {}",
+            status.trim(),
+            String::from_utf8_lossy(&body)
+        )))
     }
 
     /// Status line and body of the answer to one request (RFC 9112, with Content-Length).

@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_nearest_ranks() {
-        let figures = Figures::new("x", Some(Duration::from_millis(99)), (1..=100).rev().map(Duration::from_millis).collect());
+        let figures =
+            Figures::new("x", Some(Duration::from_millis(99)), (1..=100).rev().map(Duration::from_millis).collect());
         for percent in [50, 95, 99] {
             assert_eq!(figures.percentile(percent), Duration::from_millis(percent as u64));
         }

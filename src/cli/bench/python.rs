@@ -57,7 +57,10 @@ impl Comparison {
 /// # Errors
 /// When Python or its package is missing, with what it said.
 pub fn compare(python: &Path, model: &LoadedModel, share: Duration) -> Result<Comparison> {
-    let broken = |cause: std::io::Error| Error::validation(format!("{} cannot run the comparison; does it have ai-edge-litert?", python.display())).because(cause);
+    let broken = |cause: std::io::Error| {
+        Error::validation(format!("{} cannot run the comparison; does it have ai-edge-litert?", python.display()))
+            .because(cause)
+    };
     let mut file = tempfile::NamedTempFile::new().map_err(broken)?;
     file.write_all(&model.bytes).map_err(broken)?;
     let mut child = Command::new(python)
@@ -100,5 +103,9 @@ pub fn compare(python: &Path, model: &LoadedModel, share: Duration) -> Result<Co
     let _ = child.wait();
     measured??;
     let rounds = here.len();
-    Ok(Comparison { ours: Figures::new("", None, here).percentile(50), theirs: Figures::new("", None, there).percentile(50), rounds })
+    Ok(Comparison {
+        ours: Figures::new("", None, here).percentile(50),
+        theirs: Figures::new("", None, there).percentile(50),
+        rounds,
+    })
 }
