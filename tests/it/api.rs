@@ -41,7 +41,7 @@ fn a_picture_may_come_raw_and_must_be_what_it_says() {
         ("image/jpeg", b"no picture".to_vec(), "UNSUPPORTED_MEDIA_TYPE"),
         ("text/plain", golden(), "UNSUPPORTED_MEDIA_TYPE"),
         ("image/jpeg", golden()[..2_000].to_vec(), "VALIDATION_ERROR"),
-        ("image/jpeg", Vec::new(), "UNSUPPORTED_MEDIA_TYPE"),
+        ("image/jpeg", Vec::new(), "VALIDATION_ERROR"),
         ("multipart/form-data; boundary=XbX", b"--XbX--\r\n".to_vec(), "VALIDATION_ERROR"),
         ("multipart/form-data; boundary=XbX", b"nonsense".to_vec(), "VALIDATION_ERROR"),
         ("multipart/form-data", golden(), "UNSUPPORTED_MEDIA_TYPE"),
