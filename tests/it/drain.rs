@@ -37,7 +37,7 @@ fn requests_in_flight_are_finished_and_stored() {
     wait_for_active(&unit, &admin, 3.0);
     let stopped = Instant::now();
     unit.signal("TERM");
-    while TcpStream::connect(&unit.address).is_ok() {
+    while !unit.log.text().contains("stopping") {
         std::thread::yield_now();
     }
     for stream in &mut streams {
