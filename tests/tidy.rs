@@ -1,6 +1,9 @@
 //! Holds the source tree to the rules of the house (`docs/ARCHITECTURE.md`). A rule that the tree does not keep yet has a
 //! ratchet: a number that may only be lowered.
 
+// A test that cannot go on says so by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -189,6 +192,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         else {
             continue;
         };
+        if code.ends_with("{}") || code.ends_with(';') {
+            continue;
+        }
         let close = format!("{}}}", " ".repeat(indent));
         if let Some(length) = lines[start..].iter().position(|line| *line == close) {
             found.push((first_name(behind), length + 1));
@@ -277,11 +283,13 @@ fn excuses_are_few_and_nothing_is_left_for_later() {
     let mut excuses = Vec::new();
     let mut offenders = Vec::new();
     for source in sources.iter().filter(|source| source.path != "tests/tidy.rs") {
+        let tested = source.path.starts_with("tests/");
         for (number, line) in source.text.lines().enumerate() {
             let place = format!("{}:{}", source.path, number + 1);
-            if ["allow(", "expect("]
-                .iter()
-                .any(|excuse| line.trim_start().trim_start_matches(['#', '!']).starts_with(&format!("[{excuse}")))
+            if !tested
+                && ["allow(", "expect("]
+                    .iter()
+                    .any(|excuse| line.trim_start().trim_start_matches(['#', '!']).starts_with(&format!("[{excuse}")))
             {
                 excuses.push(place.clone());
             }

@@ -33,8 +33,9 @@ class Network(nn.Module):
         return self.head(self.features(pictures))
 
     def features(self, pictures: Tensor) -> Tensor:
-        # mean() over both axes becomes one MEAN in TFLite, which XNNPACK runs in int8.
-        return self.trunk.extract_features(pictures).mean((2, 3))
+        # The pooling that the converter knows: it becomes one MEAN over the channels-last map. A plain mean() is given a
+        # transposition before it, and XNNPACK then takes the graph in pieces.
+        return nn.functional.adaptive_avg_pool2d(self.trunk.extract_features(pictures), 1).flatten(1)
 
     def freeze(self, blocks: int) -> None:
         """Keep the stem and the first `blocks` blocks as they are."""

@@ -51,5 +51,5 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPag
     api.store.record_audit(event).await?;
     let rows = api.store.audit_page(filter, before, limit).await?;
     let next_cursor = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.to_string())).flatten();
-    Ok(Reply::ok(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor }))
+    Ok(Reply(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor }))
 }

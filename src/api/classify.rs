@@ -10,7 +10,7 @@ use crate::api::access::Caller;
 use crate::api::body::{Wanted, read_form};
 use crate::api::error::Answer;
 use crate::api::wire::{
-    BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, ImageFacts, Reply, Success, by_attribute,
+    BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
 use crate::api::{Api, api, query};
 use crate::error::Result;
@@ -44,10 +44,9 @@ pub struct FilesForm {
 #[endpoint(
     tags("vehicle"),
     request_body(content = FileForm, content_type = "multipart/form-data"),
-    responses((status_code = 201, description = "Classified and stored", body = Success<ClassificationWire>)),
     security(["bearer" = []])
 )]
-pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ClassificationWire>> {
+pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<ClassificationWire>> {
     let api = api(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
@@ -57,7 +56,7 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Clas
     let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);
     let wire = wired(&record);
     api.store.record_classifications(vec![record], event).await?;
-    Ok(Reply::created(wire))
+    Ok(Created(wire))
 }
 
 /// Reads the one picture that an endpoint takes.
@@ -120,10 +119,9 @@ pub(super) fn wired(record: &Classification) -> ClassificationWire {
 #[endpoint(
     tags("vehicle"),
     request_body(content = FilesForm, content_type = "multipart/form-data"),
-    responses((status_code = 201, description = "Classified and stored", body = Success<BatchAnswer>)),
     security(["bearer" = []])
 )]
-pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Reply<BatchAnswer>> {
+pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Created<BatchAnswer>> {
     let api = api(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
@@ -144,7 +142,7 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Repl
     let event =
         api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", Outcome::Success, details);
     api.store.record_classifications(done.into_iter().filter_map(Result::ok).collect(), event).await?;
-    Ok(Reply::created(answer))
+    Ok(Created(answer))
 }
 
 fn batch_answer(names: Vec<Option<String>>, done: &[Result<Classification>]) -> BatchAnswer {

@@ -20,7 +20,7 @@ pub async fn metadata(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Mode
     let event =
         api.audit(req, Some(caller.name()), "models.metadata", &api.model.title(), Outcome::Success, Value::Null);
     api.store.record_audit(event).await?;
-    Ok(Reply::ok(described(&api.model.manifest, api.config.classifier.threads, api.workers)))
+    Ok(Reply(described(&api.model.manifest, api.config.classifier.threads, api.workers)))
 }
 
 fn described(manifest: &Manifest, threads: usize, workers: usize) -> ModelMetadata {

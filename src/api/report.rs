@@ -12,7 +12,7 @@ use crate::api::classify::{classified, wired};
 use crate::api::error::Answer;
 use crate::api::page::PAGE_POLICY;
 use crate::api::query::{self, Format};
-use crate::api::wire::{Reply, Success};
+use crate::api::wire::{Created, Reply, Success, Written};
 use crate::api::{Api, api};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, Report};
@@ -43,7 +43,7 @@ pub struct ReportForm {
     ))),
     security(["bearer" = []])
 )]
-pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = api(depot)?;
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
@@ -76,10 +76,10 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     api.store.record_report(stored, record, event).await?;
     res.status_code(StatusCode::CREATED);
     match format {
-        Format::Json => Reply::created(body).render(res),
+        Format::Json => Created(body).render(res),
         Format::Html => page(&body, res)?,
     }
-    Ok(())
+    Ok(Written)
 }
 
 /// The newest report of a vehicle
@@ -99,7 +99,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     ),
     security(["bearer" = []])
 )]
-pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = api(depot)?;
     query::only(req, &["format"])?;
     let format = query::format(query::text(req, "format"))?;
@@ -114,7 +114,7 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     answer(&api, req, res, format, stored)
 }
 
-fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored: Report) -> Answer<()> {
+fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored: Report) -> Answer<Written> {
     let kind = if format == Format::Json { "json" } else { "html" };
     // Weak: the envelope carries the time of the answer.
     let etag = format!("W/\"{}-{kind}\"", stored.id);
@@ -128,15 +128,15 @@ fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored:
     res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if known {
         res.status_code(StatusCode::NOT_MODIFIED);
-        return Ok(());
+        return Ok(Written);
     }
     let body: ReportBody = serde_json::from_value(stored.body)
         .map_err(|cause| Error::internal("The stored report cannot be read.").because(cause))?;
     match format {
-        Format::Json => Reply::ok(body).render(res),
+        Format::Json => Reply(body).render(res),
         Format::Html => page(&body, res)?,
     }
-    Ok(())
+    Ok(Written)
 }
 
 fn page(body: &ReportBody, res: &mut Response) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::api::access::Caller;
 use crate::api::body::read_fields;
 use crate::api::error::{Answer, ApiError};
 use crate::api::frame::peer;
-use crate::api::wire::TokenAnswer;
+use crate::api::wire::{TokenAnswer, Written};
 use crate::api::{Api, api};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, User};
@@ -100,13 +100,13 @@ async fn check_credentials(api: &Api, credentials: &Credentials, address: IpAddr
 ///
 /// Revokes the presented token, also across restarts.
 #[endpoint(tags("auth"), responses((status_code = 204, description = "The token is void")), security(["bearer" = []]))]
-pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = api(depot)?;
     let caller = Caller::of(depot)?;
     let event = api.audit(req, Some(caller.name()), "auth.logout", "/auth/logout", Outcome::Success, Value::Null);
     api.store.revoke_access(&caller.claims.id, caller.claims.expires_at, event).await?;
     res.status_code(StatusCode::NO_CONTENT);
-    Ok(())
+    Ok(Written)
 }
 
 /// Change the own password
@@ -118,7 +118,7 @@ pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -
     responses((status_code = 204, description = "The password is changed")),
     security(["bearer" = []])
 )]
-pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<()> {
+pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = api(depot)?;
     let caller = Caller::of(depot)?.clone();
     let gone = || Error::new(ErrorKind::Authentication, "The account is gone; log in again.");
@@ -144,5 +144,5 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);
     api.store.set_password(&user.name, hash, false, Some(caller.claims.id), event).await?;
     res.status_code(StatusCode::NO_CONTENT);
-    Ok(())
+    Ok(Written)
 }

@@ -21,36 +21,64 @@ pub struct Success<T: ToSchema + 'static> {
     pub data: T,
 }
 
-/// A successful answer with its status.
+/// A successful answer: 200.
 #[derive(Debug)]
-pub struct Reply<T>(pub StatusCode, pub T);
+pub struct Reply<T>(pub T);
 
-impl<T> Reply<T> {
-    pub fn ok(data: T) -> Self {
-        Self(StatusCode::OK, data)
-    }
+/// The answer for what is durably stored by now: 201.
+#[derive(Debug)]
+pub struct Created<T>(pub T);
 
-    /// For what is durably stored by now.
-    pub fn created(data: T) -> Self {
-        Self(StatusCode::CREATED, data)
-    }
-}
+/// The answer that the endpoint wrote itself; its `responses` describe it.
+#[derive(Debug)]
+pub struct Written;
 
 impl<T: Serialize + ToSchema + Send + 'static> Scribe for Reply<T> {
     fn render(self, res: &mut Response) {
-        res.status_code(self.0);
-        res.render(Json(Success { status: "success", timestamp: Timestamp::now(), data: self.1 }));
+        succeed(StatusCode::OK, self.0, res);
     }
+}
+
+impl<T: Serialize + ToSchema + Send + 'static> Scribe for Created<T> {
+    fn render(self, res: &mut Response) {
+        succeed(StatusCode::CREATED, self.0, res);
+    }
+}
+
+impl Scribe for Written {
+    fn render(self, _res: &mut Response) {}
+}
+
+fn succeed<T: Serialize + ToSchema + Send + 'static>(status: StatusCode, data: T, res: &mut Response) {
+    res.status_code(status);
+    res.render(Json(Success { status: "success", timestamp: Timestamp::now(), data }));
 }
 
 impl<T: ToSchema + ComposeSchema + 'static> EndpointOutRegister for Reply<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
-        // Endpoints that answer 201 name it themselves; the schema serves both.
-        let status = if operation.responses.contains_key("201") { "201" } else { "200" };
-        let content = salvo::oapi::Content::new(Success::<T>::to_schema(components));
-        let response = salvo::oapi::Response::new("Done").add_content("application/json", content);
-        operation.responses.insert(status.to_owned(), response);
+        describe::<T>("200", "Done", components, operation);
     }
+}
+
+impl<T: ToSchema + ComposeSchema + 'static> EndpointOutRegister for Created<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        describe::<T>("201", "Durably stored", components, operation);
+    }
+}
+
+impl EndpointOutRegister for Written {
+    fn register(_components: &mut Components, _operation: &mut Operation) {}
+}
+
+fn describe<T: ToSchema + ComposeSchema + 'static>(
+    status: &str,
+    description: &str,
+    components: &mut Components,
+    operation: &mut Operation,
+) {
+    let content = salvo::oapi::Content::new(Success::<T>::to_schema(components));
+    let response = salvo::oapi::Response::new(description).add_content("application/json", content);
+    operation.responses.insert(status.to_owned(), response);
 }
 
 /// OAuth 2.0 token response (RFC 6749, 5.1).

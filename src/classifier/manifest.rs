@@ -170,17 +170,18 @@ impl Manifest {
         if (input.layout.as_str(), input.colour.as_str(), input.dtype.as_str()) != ("NHWC", "RGB", "int8") {
             return Some("input must be NHWC, RGB, int8".into());
         }
-        // Whatever the scale, an input of pixel − 128 is what the imaging side makes: (0 − zero_point) maps pixel 128 + zero_point to 0.
-        if !(input.scale > 0.0 && input.scale.is_finite()) || !(-128..=127).contains(&input.zero_point) {
+        // The imaging side makes pixel − 128 whatever the scale.
+        let positive = |number: f32| number > 0.0 && number.is_finite();
+        if !positive(input.scale) || !(-128..=127).contains(&input.zero_point) {
             return Some("input.scale must be positive and input.zero_point fit int8".into());
         }
         if (output.dtype.as_str(), output.kind.as_str()) != ("int8", "logits") {
             return Some("output must be int8 logits".into());
         }
-        if !(output.scale > 0.0 && output.scale.is_finite()) || !(1..=CLASSES_MAX).contains(&output.classes) {
+        if !positive(output.scale) || !(1..=CLASSES_MAX).contains(&output.classes) {
             return Some(format!("output.scale must be positive and output.classes from 1 to {CLASSES_MAX}"));
         }
-        (!(self.temperature > 0.0 && self.temperature.is_finite())).then(|| "temperature must be positive".into())
+        (!positive(self.temperature)).then(|| "temperature must be positive".into())
     }
 
     fn meaning_problem(&self) -> Option<String> {

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::table::table;
-use crate::cli::{Context, complain, read_file, say, say_json};
+use crate::cli::{Context, complain, quiet, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
     let progress = progress(arguments.files.len());
     let mut rows = Vec::new();
     let mut failed = false;
-    crate::classifier::with_classifier(&model, settings.threads, |classifier| {
+    quiet::with_classifier(&model, settings.threads, |classifier| {
         let mut step = Step::new(classifier, &model.manifest, limits);
         for path in &arguments.files {
             match classify(&mut step, path) {

@@ -24,6 +24,7 @@ mod completions;
 mod config;
 mod doctor;
 mod model;
+mod quiet;
 mod store;
 mod table;
 mod token;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::classifier::{InstalledModel, LoadedModel, ModelsDirectory, with_classifier};
+use crate::classifier::{InstalledModel, LoadedModel, ModelsDirectory};
+use crate::cli::quiet::with_classifier;
 use crate::cli::table::table;
 use crate::cli::{Context, say};
 use crate::daemon::inference_settings;

@@ -48,10 +48,10 @@ fn requests_in_flight_are_finished_and_stored() {
     }
     assert!(unit.wait().success(), "{}", unit.log.to_end());
     assert!(stopped.elapsed() < STOP_MAX);
+    assert!(!unit.state_directory().join("unit.db-wal").exists(), "the log is moved into the database");
     let database = rusqlite::Connection::open(unit.state_directory().join("unit.db")).unwrap();
     let stored: i64 = database.query_row("SELECT count(*) FROM classifications", [], |row| row.get(0)).unwrap();
     assert_eq!(stored, 3);
-    assert!(!unit.state_directory().join("unit.db-wal").exists(), "the log is moved into the database");
 }
 
 #[test]

@@ -119,3 +119,20 @@ fn floods_of_one_address_are_slowed_down() {
     assert!(limited.header("retry-after").is_some());
     assert_eq!(unit.get("/health", "").status, 200, "another endpoint has a budget of its own");
 }
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_uploads() {
+    let unit = Unit::with(&[("API__REQUESTS_PER_MINUTE_MAX", "0")]);
+    let token = unit.account("alma", "user");
+    let picture = golden();
+    let upload = |times: usize| {
+        for _ in 0..times {
+            assert_eq!(unit.classify(&token, "golden.jpg", &picture).status, 201);
+        }
+        unit.resident_kilobytes()
+    };
+    // The first ones fill what is filled once: arenas, page caches, histories of bounded length.
+    let filled = upload(150);
+    let later = upload(300);
+    assert!(later < filled + 4096, "{filled} kB after 150 uploads, {later} kB after 450");
+}

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::classifier::{LoadedModel, with_classifier};
+use crate::classifier::LoadedModel;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::{ROUNDS_MIN, invoke_batch, milliseconds};
+use crate::cli::quiet::with_classifier;
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
 use crate::inference::Step;
@@ -97,7 +98,6 @@ pub fn compare(python: &Path, model: &LoadedModel, share: Duration) -> Result<Co
         }
         Ok::<(), Error>(())
     });
-    drop(theirs);
     drop(ask);
     // Its standard input is closed by now, so it ends.
     let _ = child.wait();

@@ -1,3 +1,5 @@
+//! Damaged files are refused, whatever the damage.
+
 use image::{DynamicImage, ImageFormat};
 
 use super::sample::*;

@@ -1,3 +1,5 @@
+//! Every format and colour layout gives the recorded picture.
+
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageFormat, RgbaImage};
 

@@ -1,3 +1,5 @@
+//! Pictures over a limit, and files that are not what they say, are refused before they cost anything.
+
 use std::time::{Duration, Instant};
 
 use image::codecs::png::PngEncoder;

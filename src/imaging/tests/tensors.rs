@@ -1,3 +1,5 @@
+//! Pictures become the recorded tensors.
+
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
