@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::clock::Stamp;
 use crate::error::Error;
 
+mod ledger;
+
+pub use ledger::{Gap, Passage, UNCLASSIFIED, WatchSpan};
+
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
