@@ -6,7 +6,7 @@ use salvo::prelude::*;
 use crate::api::error::Answer;
 use crate::api::wire::{Health, Probe};
 use crate::api::{Api, api};
-use crate::capture::CameraState;
+use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
 
 /// State of the unit
@@ -27,7 +27,7 @@ pub async fn health(depot: &mut Depot) -> Answer<Json<Health>> {
         models_loaded: true,
         camera_connected: match camera {
             CameraState::Off => None,
-            CameraState::Connected => Some(true),
+            CameraState::Connected | CameraState::Frozen | CameraState::Obscured(_) => Some(true),
             CameraState::Disconnected(_) | CameraState::Ended => Some(false),
         },
         clock_synchronized,
@@ -46,6 +46,15 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
     }
     match camera {
         CameraState::Disconnected(_) => reasons.push("The camera gives no frames.".to_owned()),
+        CameraState::Frozen => reasons.push("The camera's picture stands still.".to_owned()),
+        CameraState::Obscured(why) => reasons.push(
+            match why {
+                Obscurity::Dark => "The camera's picture is black.",
+                Obscurity::Bright => "The camera's picture is overexposed.",
+                Obscurity::Covered => "Something covers the camera's lens.",
+            }
+            .to_owned(),
+        ),
         CameraState::Ended => reasons.push("The replay has ended.".to_owned()),
         CameraState::Off | CameraState::Connected => {}
     }

@@ -11,7 +11,7 @@ mod replay;
 mod supervisor;
 
 pub use replay::Replay;
-pub use supervisor::{CameraState, CameraWatch, Supervisor};
+pub use supervisor::{CameraState, CameraWatch, Obscurity, Supervisor};
 
 /// Something that yields frames at its own pace.
 pub trait FrameSource: Send {

@@ -10,7 +10,7 @@ use crate::capture::jpeg_stream::next_jpeg;
 use crate::capture::{FrameSource, ReplaySpec};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::frame::{Frame, PictureFormat};
+use crate::frame::{Encoding, Frame, PictureFormat};
 
 /// Larger files of a replayed directory are passed over.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -87,8 +87,13 @@ impl FrameSource for Replay {
             picture = self.picture()?;
         }
         let Some((bytes, label)) = picture else { return Ok(None) };
-        let frame =
-            Frame { sequence: self.sequence, captured: self.clock.now(), bytes: bytes.into(), label: label.into() };
+        let frame = Frame {
+            sequence: self.sequence,
+            captured: self.clock.now(),
+            bytes: bytes.into(),
+            encoding: Encoding::File,
+            label: label.into(),
+        };
         self.sequence += 1;
         Ok(Some(frame))
     }

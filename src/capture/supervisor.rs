@@ -23,8 +23,23 @@ pub enum CameraState {
     /// Opening, or between two attempts; with the last error.
     Disconnected(Option<String>),
     Connected,
+    /// Frames come, but the picture stands still; the camera is opened anew.
+    Frozen,
+    /// Frames come and show nothing to count by.
+    Obscured(Obscurity),
     /// A replay came to its end.
     Ended,
+}
+
+/// Why a picture shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obscurity {
+    /// Black: no light, or a lens cap.
+    Dark,
+    /// White: overexposed.
+    Bright,
+    /// One even grey: something is in front of the lens.
+    Covered,
 }
 
 /// The capture thread and how to stop it.
@@ -136,6 +151,8 @@ impl Shared {
             match &camera {
                 CameraState::Disconnected(Some(why)) => tracing::warn!("camera: {why}"),
                 CameraState::Connected => tracing::info!("camera: frames are coming"),
+                CameraState::Frozen => tracing::warn!("camera: the picture stands still"),
+                CameraState::Obscured(why) => tracing::warn!("camera: the picture shows nothing ({why:?})"),
                 CameraState::Ended => tracing::info!("camera: the replay has ended"),
                 CameraState::Off | CameraState::Disconnected(None) => {}
             }

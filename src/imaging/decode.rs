@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::PictureFormat;
 use crate::imaging::declared::{recognise, shortened};
 use crate::imaging::header::{self, Size};
-use crate::imaging::picture::{Picture, Pixels};
+use crate::imaging::picture::{Picture, Pixels, Source};
 use crate::imaging::{jpeg, title};
 
 /// Longest side of a picture in pixels: what JPEG, GIF and BMP can say at most, and so all others here.
@@ -41,7 +41,7 @@ pub struct Limits {
 
 impl Limits {
     /// Checks the size a header tells.
-    fn check(self, (width, height): Size, label: &str) -> Result<()> {
+    pub(super) fn check(self, (width, height): Size, label: &str) -> Result<()> {
         if width == 0 || height == 0 {
             return Err(Error::validation(format!("{label}: the picture has no pixels ({width} × {height}).")));
         }
@@ -152,7 +152,7 @@ pub fn decode(bytes: &[u8], label: &str, limits: &Limits) -> Result<Picture> {
     let decoded = catch_unwind(|| decode_as(bytes, format, size, limits.for_decoders()))
         .unwrap_or_else(|_| Err(Failure::damaged("the decoder gave up")))
         .map_err(|failure| failure.into_error(label, format))?;
-    Ok(Picture::new(decoded.pixels, size, decoded.orientation, format))
+    Ok(Picture::new(decoded.pixels, size, decoded.orientation, Source::File(format)))
 }
 
 fn decode_as(bytes: &[u8], format: PictureFormat, size: Size, limits: image::Limits) -> Result<Decoded, Failure> {

@@ -11,13 +11,15 @@ mod decode;
 mod header;
 mod jpeg;
 mod picture;
+mod raw;
 mod tensor;
 #[cfg(test)]
 mod tests;
 
 pub use declared::{Declared, check_declared, display_name};
 pub use decode::{Limits, decode};
-pub use picture::{Picture, Region};
+pub use picture::{Picture, Region, Source};
+pub use raw::{Luma, decode_frame, luma};
 pub use tensor::{Target, Tensoriser};
 
 use crate::frame::PictureFormat;

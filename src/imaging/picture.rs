@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use crate::frame::PictureFormat;
+use crate::frame::{Layout, PictureFormat};
 
 /// 8-bit samples, row by row from the top left, without padding.
 pub(super) enum Pixels {
@@ -34,12 +34,30 @@ pub struct Picture {
     /// Width and height as stored.
     pub(super) stored: (u32, u32),
     pub(super) turn: Turn,
-    format: PictureFormat,
+    source: Source,
+}
+
+/// What the pixels were made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PictureFormat),
+    Raw(Layout),
+}
+
+impl Source {
+    /// Name in answers and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File(format) => format.name(),
+            Self::Raw(layout) => layout.name(),
+        }
+    }
 }
 
 impl Picture {
-    pub(super) fn new(pixels: Pixels, stored: (u32, u32), orientation: Orientation, format: PictureFormat) -> Self {
-        Self { pixels, stored, turn: Turn::from(orientation), format }
+    pub(super) fn new(pixels: Pixels, stored: (u32, u32), orientation: Orientation, source: Source) -> Self {
+        Self { pixels, stored, turn: Turn::from(orientation), source }
     }
 
     /// Pixels across.
@@ -55,8 +73,8 @@ impl Picture {
     }
 
     #[must_use]
-    pub fn format(&self) -> PictureFormat {
-        self.format
+    pub fn source(&self) -> Source {
+        self.source
     }
 
     /// The whole picture as a region of itself.

@@ -238,7 +238,7 @@ impl Worker {
             self.metrics.frames.with_label_values(&["stale"]).inc();
             return;
         }
-        let answer = step.classify(&camera.frame.bytes, &camera.frame.label);
+        let answer = step.classify_frame(&camera.frame);
         match &answer {
             Ok(answer) => self.observe(answer),
             Err(_) => self.metrics.frames.with_label_values(&["invalid"]).inc(),

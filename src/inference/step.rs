@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::classifier::{Classifier, Manifest, predictions};
 use crate::error::{Error, Result};
-use crate::imaging::{self, Declared, Limits, Target, Tensoriser};
+use crate::frame::Frame;
+use crate::imaging::{self, Declared, Limits, Picture, Target, Tensoriser};
 use crate::inference::Upload;
 use crate::record::{PictureFacts, Prediction};
 
@@ -82,17 +83,34 @@ impl<'a> Step<'a> {
     /// # Errors
     /// As [`Self::classify_upload`].
     pub fn classify(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
+        self.guarded(bytes, label, |limits| imaging::decode(bytes, label, limits))
+    }
+
+    /// Classifies a whole camera frame.
+    ///
+    /// # Errors
+    /// As [`Self::classify_upload`].
+    pub fn classify_frame(&mut self, frame: &Frame) -> Result<Answer> {
+        self.guarded(&frame.bytes, &frame.label, |limits| imaging::decode_frame(frame, limits))
+    }
+
+    fn guarded(
+        &mut self,
+        bytes: &[u8],
+        label: &str,
+        decode: impl FnOnce(&Limits) -> Result<Picture>,
+    ) -> Result<Answer> {
         // A panic in a decoder must cost one picture, not the worker.
-        catch_unwind(AssertUnwindSafe(|| self.run(bytes, label))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| self.run(bytes, decode))).unwrap_or_else(|_| {
             Err(Error::internal(format!(
                 "{label}: this picture made the classifier fail; the log of the unit says more."
             )))
         })
     }
 
-    fn run(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
+    fn run(&mut self, bytes: &[u8], decode: impl FnOnce(&Limits) -> Result<Picture>) -> Result<Answer> {
         let start = Instant::now();
-        let picture = imaging::decode(bytes, label, &self.limits)?;
+        let picture = decode(&self.limits)?;
         let sha256 = hex::encode(Sha256::digest(bytes));
         let decoded = Instant::now();
         let input = &self.manifest.input;
@@ -105,7 +123,7 @@ impl<'a> Step<'a> {
         let facts = PictureFacts {
             width: picture.width(),
             height: picture.height(),
-            format: picture.format().name().to_owned(),
+            format: picture.source().name().to_owned(),
             sha256,
         };
         Ok(Answer { predictions: predictions(self.manifest, &logits), picture: facts, timings })

@@ -8,6 +8,7 @@ use super::lanes::{Camera, Lanes, Work};
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::error::ErrorKind;
+use crate::frame::{Encoding, Frame};
 
 const DEPTH: usize = 2;
 
@@ -23,7 +24,7 @@ fn upload(name: &str) -> Upload {
 
 fn frame(sequence: u64) -> Camera {
     let captured = SystemClock::new().now();
-    let frame = Frame { sequence, captured, bytes: Arc::from(&b"x"[..]), label: "f".into() };
+    let frame = Frame { sequence, captured, bytes: Arc::from(&b"x"[..]), encoding: Encoding::File, label: "f".into() };
     Camera { frame, arrived: Instant::now() }
 }
 

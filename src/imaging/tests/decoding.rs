@@ -5,7 +5,7 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageFormat, RgbaImage};
 
 use super::sample::*;
 use crate::frame::PictureFormat;
-use crate::imaging::sniff;
+use crate::imaging::{Source, sniff};
 
 /// JPEG and lossy WebP come back this near; everything else exactly.
 const LOSS: u8 = 10;
@@ -27,8 +27,9 @@ fn every_sample_file_shows_its_fields() {
         let picture = decoded(bytes);
         let lossy = name.ends_with(".jpg") || name.starts_with("lossy");
         assert_eq!((picture.width(), picture.height()), (WIDTH, HEIGHT), "{name}");
-        assert_eq!(Some(picture.format()), sniff(bytes), "{name}");
-        assert!(picture.format().extensions().contains(&name.rsplit('.').next().unwrap()), "{name}");
+        let format = sniff(bytes).unwrap();
+        assert_eq!(picture.source(), Source::File(format), "{name}");
+        assert!(format.extensions().contains(&name.rsplit('.').next().unwrap()), "{name}");
         assert_close(name, &fields_of(&picture), fields, if lossy { LOSS } else { 0 });
     }
 }
@@ -159,7 +160,7 @@ fn every_kind_of_bmp_shows_its_fields() {
     ];
     for (kind, bytes) in exact {
         let picture = decoded(&bytes);
-        assert_eq!(picture.format(), PictureFormat::Bmp);
+        assert_eq!(picture.source(), Source::File(PictureFormat::Bmp));
         assert_eq!(fields_of(&picture), FIELDS, "{kind}");
     }
 
