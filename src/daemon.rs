@@ -190,6 +190,7 @@ pub fn store_settings(loaded: &Loaded, directory: PathBuf) -> StoreSettings {
         queue_depth_max: store.queue_depth_max,
         readers: store.readers,
         classifications_max: store.classifications_max,
+        crop_bytes_max: store.crop_bytes_max,
     }
 }
 

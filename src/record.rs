@@ -12,7 +12,7 @@ use crate::error::Error;
 
 mod ledger;
 
-pub use ledger::{Gap, Passage, UNCLASSIFIED, WatchSpan};
+pub use ledger::{Count, Coverage, Gap, Passage, PassageRow, SlotWidth, UNCLASSIFIED, WatchSpan};
 
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -188,11 +188,19 @@ pub struct Store {
     pub readers: usize,
     /// Classifications kept; the oldest go first.
     pub classifications_max: u64,
+    /// Bytes of passages' crops kept, where `traffic` keeps any; the oldest go first.
+    pub crop_bytes_max: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { state_directory: PathBuf::new(), queue_depth_max: 1_024, readers: 2, classifications_max: 1_000_000 }
+        Self {
+            state_directory: PathBuf::new(),
+            queue_depth_max: 1_024,
+            readers: 2,
+            classifications_max: 1_000_000,
+            crop_bytes_max: 64 << 20,
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 //! What goes into the ledger: the vehicles that passed, and when the unit was looking.
 
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
+use crate::error::Error;
 use crate::record::LabelProbability;
 
 /// The class of a passage for which there is too little evidence, or whose evidence disagrees.
@@ -78,6 +83,17 @@ impl Gap {
     }
 }
 
+impl FromStr for Gap {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|gap| gap.name() == text)
+            .ok_or_else(|| Error::validation(format!("Unknown reason {text:?} for not watching.")))
+    }
+}
+
 /// A stretch of time in which the unit was watching, or was not for one reason. Stretches follow one another without
 /// overlap; what no stretch covers was [`Gap::Restart`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,4 +102,76 @@ pub struct WatchSpan {
     pub until: Stamp,
     /// None: watching.
     pub gap: Option<Gap>,
+}
+
+/// A passage with its place in the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassageRow {
+    /// Goes up in the order of recording and is never used again; what resumes behind it misses nothing.
+    pub id: i64,
+    /// The crop stays in the store.
+    pub passage: Passage,
+}
+
+/// The slots that are kept: everything longer is put together from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SlotWidth {
+    FiveMinutes,
+    Hour,
+    /// A day of the unit's time zone, with 23 or 25 hours when its clocks change.
+    Day,
+}
+
+impl SlotWidth {
+    pub const ALL: [Self; 3] = [Self::FiveMinutes, Self::Hour, Self::Day];
+
+    /// Nominal seconds: the name of the width in the store.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        match self {
+            Self::FiveMinutes => 300,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+
+    /// The slot that `at` falls into: its start, and the start of the next one. Days begin as `zone` has them; the other
+    /// widths at multiples since 1970 UTC.
+    #[must_use]
+    pub fn slot(self, at: Timestamp, zone: &TimeZone) -> (Timestamp, Timestamp) {
+        if self == Self::Day {
+            return day(at, zone).unwrap_or((at, at));
+        }
+        let start = at.as_second().div_euclid(self.seconds()) * self.seconds();
+        let moment = |second| Timestamp::from_second(second).unwrap_or(at);
+        (moment(start), moment(start + self.seconds()))
+    }
+}
+
+/// None only at the ends of the calendar.
+fn day(at: Timestamp, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+    let start = at.to_zoned_datetime(zone.clone()).start_of_day().ok()?;
+    let next = start.tomorrow().ok()?.start_of_day().ok()?;
+    Some((start.timestamp(), next.timestamp()))
+}
+
+/// How many vehicles of one kind passed in one slot; never zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// When the slot starts.
+    pub slot: Timestamp,
+    pub line: Option<String>,
+    pub direction: Option<String>,
+    pub class: String,
+    pub vehicles: u64,
+}
+
+/// How much of one slot the unit was watching, or was not for one reason; never nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// When the slot starts.
+    pub slot: Timestamp,
+    /// None: watching.
+    pub gap: Option<Gap>,
+    pub milliseconds: u64,
 }

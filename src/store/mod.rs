@@ -8,14 +8,17 @@
 mod audit;
 mod classifications;
 mod columns;
+mod counts;
 mod database;
 mod failure;
 mod lane;
 mod meta;
+mod passages;
 mod pending;
 mod reports;
 mod tokens;
 mod users;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -30,7 +33,9 @@ use std::time::Duration;
 use rusqlite::{Connection, InterruptHandle};
 
 pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter};
+pub use counts::CountsPage;
 pub use meta::StoreHealth;
+pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter};
 pub use pending::Pending;
 pub use users::{FIRST_ADMIN, NewUser};
 
@@ -54,6 +59,8 @@ pub struct StoreSettings {
     pub readers: usize,
     /// Classifications kept; the oldest go first.
     pub classifications_max: u64,
+    /// Bytes of kept crops of passages; the oldest go first.
+    pub crop_bytes_max: u64,
 }
 
 /// What a watchdog needs to know of the writer.
@@ -74,6 +81,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     classifications_max: i64,
+    crop_bytes_max: i64,
     writes: Lane,
     reads: Lane,
     maintenance: Lane,
@@ -120,6 +128,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             path,
             classifications_max: i64::try_from(settings.classifications_max).unwrap_or(i64::MAX),
+            crop_bytes_max: i64::try_from(settings.crop_bytes_max).unwrap_or(i64::MAX),
             writes,
             reads,
             maintenance,

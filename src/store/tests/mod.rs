@@ -2,6 +2,7 @@
 
 mod accounts;
 mod group_commit;
+mod ledger;
 mod opening;
 mod records;
 mod trail;
@@ -71,6 +72,7 @@ fn settings(directory: &TempDir) -> StoreSettings {
         queue_depth_max: 1_024,
         readers: 2,
         classifications_max: 1_000,
+        crop_bytes_max: 10_000,
     }
 }
 

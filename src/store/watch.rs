@@ -1,0 +1,124 @@
+//! How much of each slot the unit was watching, and why it was not.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
+
+use crate::error::{Error, Result};
+use crate::record::{Gap, SlotWidth, WatchSpan};
+use crate::store::columns::{Micros, monotonic_us};
+use crate::store::counts::{self, Head};
+use crate::store::{Pending, Store};
+
+/// A longer stretch comes from a wall clock that jumped; it would touch very many slots.
+const SPAN_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Store {
+    /// Adds stretches of watching and not watching to the slots they cover: all or nothing, durable once answered. What is
+    /// recorded twice counts twice.
+    pub fn record_watch(&self, spans: Vec<WatchSpan>) -> Pending<()> {
+        self.write(move |connection| spans.iter().try_for_each(|span| record(connection, span)))
+    }
+}
+
+fn record(connection: &Connection, span: &WatchSpan) -> Result<()> {
+    let (from, until) = (span.from.at, span.until.at);
+    if until.duration_since(from) > SPAN_MAX {
+        return Err(Error::internal(format!("A stretch of watching from {from} to {until} is too long to be true.")));
+    }
+    if until <= from {
+        return Ok(());
+    }
+    cover(connection, from, until, span.gap, 1)?;
+    if !(span.from.synced && span.until.synced) {
+        note_unsynced(connection, span)?;
+    }
+    connection.prepare_cached("UPDATE ledger_head SET watched_until = ?1")?.execute([Micros(until)])?;
+    Ok(())
+}
+
+/// Adds the stretch to the slots of every width that it covers, or takes it away (`sign` −1: a re-stamped stretch moves), in
+/// the caller's transaction.
+pub(super) fn cover(
+    connection: &Connection,
+    from: Timestamp,
+    until: Timestamp,
+    gap: Option<Gap>,
+    sign: i64,
+) -> Result<()> {
+    let Head { zone, .. } = counts::head(connection)?;
+    for width in SlotWidth::ALL {
+        let mut at = from;
+        while at < until {
+            let (slot, next) = width.slot(at, &zone);
+            let end = if next > at { next.min(until) } else { until };
+            // Whole milliseconds since 1970, so that neighbouring stretches lose nothing between them.
+            let milliseconds = end.as_millisecond() - at.as_millisecond();
+            upsert(connection, width, slot, gap, sign * milliseconds)?;
+            at = end;
+        }
+    }
+    Ok(())
+}
+
+fn upsert(
+    connection: &Connection,
+    width: SlotWidth,
+    slot: Timestamp,
+    gap: Option<Gap>,
+    milliseconds: i64,
+) -> Result<()> {
+    if milliseconds == 0 {
+        return Ok(());
+    }
+    let gap = gap.map_or("", Gap::name);
+    let sql = "INSERT INTO coverage (width_s, slot, gap, milliseconds) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO UPDATE SET milliseconds = milliseconds + excluded.milliseconds";
+    connection.prepare_cached(sql)?.execute(params![width.seconds(), Micros(slot), gap, milliseconds])?;
+    if milliseconds < 0 {
+        let sql = "DELETE FROM coverage WHERE width_s = ?1 AND slot = ?2 AND gap = ?3 AND milliseconds <= 0";
+        connection.prepare_cached(sql)?.execute(params![width.seconds(), Micros(slot), gap])?;
+    }
+    Ok(())
+}
+
+/// Remembers what must move once the clock is right; a stretch that goes on makes its row longer.
+fn note_unsynced(connection: &Connection, span: &WatchSpan) -> Result<()> {
+    let gap = span.gap.map_or("", Gap::name);
+    let sql = "UPDATE watch_unsynced SET until_at = ?1, until_monotonic_us = ?2
+        WHERE boot_id = ?3 AND until_monotonic_us = ?4 AND until_at = ?5 AND gap = ?6";
+    let longer = connection.prepare_cached(sql)?.execute(params![
+        Micros(span.until.at),
+        monotonic_us(&span.until),
+        &*span.from.boot_id,
+        monotonic_us(&span.from),
+        Micros(span.from.at),
+        gap,
+    ])?;
+    if longer == 0 {
+        let sql = "INSERT INTO watch_unsynced (boot_id, from_at, until_at, from_monotonic_us, until_monotonic_us, gap)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        connection.prepare_cached(sql)?.execute(params![
+            &*span.from.boot_id,
+            Micros(span.from.at),
+            Micros(span.until.at),
+            monotonic_us(&span.from),
+            monotonic_us(&span.until),
+            gap,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Puts the days together from the slots of five minutes.
+pub(super) fn rebuild_days(connection: &Connection, zone: &TimeZone) -> Result<()> {
+    connection.execute("DELETE FROM coverage WHERE width_s = 86400", [])?;
+    let mut statement = connection.prepare("SELECT * FROM coverage WHERE width_s = 300 ORDER BY slot")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let found = counts::coverage(row)?;
+        let (day, _) = SlotWidth::Day.slot(found.slot, zone);
+        upsert(connection, SlotWidth::Day, day, found.gap, i64::try_from(found.milliseconds).unwrap_or(i64::MAX))?;
+    }
+    Ok(())
+}
