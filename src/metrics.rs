@@ -17,6 +17,22 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// 0.5 ms … 2 s: one stage of a classification on anything from a desktop to a Cortex-A53.
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
+/// Named limits that requests can hit: on a dashboard from the start.
+const LIMITS: [&str; 12] = [
+    "batch_files",
+    "client_gone",
+    "connections",
+    "login_rate",
+    "password_checks",
+    "request_rate",
+    "request_timeout",
+    "store_queue",
+    "store_read_queue",
+    "upload_bytes",
+    "upload_memory",
+    "upload_queue",
+];
+
 /// The series; fields are named after them.
 pub struct Metrics {
     registry: Registry,
@@ -55,6 +71,9 @@ impl Metrics {
             .map_err(|cause| Error::internal("The metrics cannot be set up.").because(cause))?;
         for kind in ErrorKind::ALL {
             metrics.errors.with_label_values(&[kind.facts().label]);
+        }
+        for limit in LIMITS {
+            metrics.limit_hits.with_label_values(&[limit]);
         }
         for result in ["captured", "dropped", "stale", "invalid"] {
             metrics.frames.with_label_values(&[result]);

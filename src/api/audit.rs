@@ -4,8 +4,9 @@ use salvo::prelude::*;
 
 use crate::api::access::Caller;
 use crate::api::error::Answer;
-use crate::api::wire::{AuditPage, Reply};
-use crate::api::{api, query};
+use crate::api::wire::{AuditPage, ChainWire, Reply};
+use crate::api::{Api, api, query};
+use crate::error::Result;
 use crate::record::Outcome;
 use crate::store::AuditFilter;
 
@@ -14,7 +15,8 @@ const PAGE_MAX: u32 = 1_000;
 
 /// Audit trail
 ///
-/// Newest first, in pages.
+/// Newest first, in pages, with the state of the hash chain. `verify=true` walks the whole chain, which takes a second or so
+/// for a million rows.
 #[endpoint(
     tags("audit"),
     parameters(
@@ -24,21 +26,24 @@ const PAGE_MAX: u32 = 1_000;
         ("from" = Option<String>, Query, description = "RFC 3339, inclusive"),
         ("to" = Option<String>, Query, description = "RFC 3339, exclusive"),
         ("limit" = Option<usize>, Query, description = "1 to 1000, 100 by default"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
+        ("cursor" = Option<i64>, Query, description = "`next_cursor` of the page before"),
+        ("verify" = Option<bool>, Query, description = "Walk the whole hash chain")
     ),
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPage>> {
     let api = api(depot)?;
-    query::only(req, &["user", "action", "outcome", "from", "to", "limit", "cursor"])?;
+    query::only(req, &["user", "action", "outcome", "from", "to", "limit", "cursor", "verify"])?;
     let limit = query::limit(req, PAGE_DEFAULT, PAGE_MAX)?;
     let before = query::parsed::<i64>(req, "cursor", "the next_cursor of an earlier page")?;
+    let verify = query::flag(req, "verify")?;
+    let (from, to) = query::range(req)?;
     let filter = AuditFilter {
-        user: query::text(req, "user").map(str::to_owned),
-        action: query::text(req, "action").map(str::to_owned),
+        user: query::word(req, "user")?,
+        action: query::word(req, "action")?,
         outcome: query::parsed::<Outcome>(req, "outcome", "success, denied or failure")?,
-        from: query::moment(req, "from")?,
-        to: query::moment(req, "to")?,
+        from,
+        to,
     };
     let event = api.audit(
         req,
@@ -46,10 +51,28 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPag
         "audit.read",
         "/api/audit",
         Outcome::Success,
-        serde_json::Value::Null,
+        serde_json::json!({ "verify": verify }),
     );
     api.store.record_audit(event).await?;
     let rows = api.store.audit_page(filter, before, limit).await?;
     let next_cursor = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.to_string())).flatten();
-    Ok(Reply(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor }))
+    let chain = chain(&api, verify).await?;
+    Ok(Reply(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor, chain }))
+}
+
+async fn chain(api: &Api, verify: bool) -> Result<ChainWire> {
+    if !verify {
+        let head = api.store.audit_head().await?;
+        return Ok(ChainWire { rows: head.rows, head_hash: head.hash, intact: None, first_broken: None });
+    }
+    let check = api.store.verify_audit().await?;
+    if let Some(row) = check.first_broken {
+        tracing::error!(row, "the audit trail was tampered with: this is the first broken row");
+    }
+    Ok(ChainWire {
+        rows: check.rows,
+        head_hash: check.head_hash,
+        intact: Some(check.first_broken.is_none()),
+        first_broken: check.first_broken,
+    })
 }

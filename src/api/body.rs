@@ -29,10 +29,19 @@ const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Unit of the memory budget's permits.
 const PERMIT_BYTES: u64 = 1 << 10;
 
+/// One file of an upload: what came, or why it was not kept.
+#[derive(Debug)]
+pub struct Received {
+    /// The client's name for it, as it came.
+    pub file_name: Option<String>,
+    /// Payload too large for a file of a batch that is over the limit of one upload.
+    pub upload: Result<Upload>,
+}
+
 /// Files and text fields of an upload. While it lives, its bytes count against the memory budget.
 #[derive(Debug, Default)]
 pub struct Form {
-    pub files: Vec<Upload>,
+    pub files: Vec<Received>,
     fields: Vec<(String, String)>,
     _budget: Option<OwnedSemaphorePermit>,
 }
@@ -118,7 +127,7 @@ impl Reading<'_> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
         let file =
             Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
-        self.form.files.push(file);
+        self.form.files.push(Received { file_name: None, upload: Ok(file) });
         Ok(())
     }
 
@@ -130,7 +139,7 @@ impl Reading<'_> {
             if self.wanted.names.contains(&name.as_str()) {
                 self.file(field).await?;
             } else {
-                let value = self.collect(field, FIELD_BYTES_MAX, &name).await?;
+                let value = self.collect(field, FIELD_BYTES_MAX, &name).await??;
                 let value = String::from_utf8(value)
                     .map_err(|_| Error::validation(format!("The field `{}` is not UTF-8.", shown(&name))))?;
                 self.form.fields.push((name, value));
@@ -149,26 +158,41 @@ impl Reading<'_> {
         let file_name = field.file_name().map(str::to_owned).filter(|name| !name.is_empty());
         let media_type = field.content_type().map(|mime| mime.essence_str().to_owned());
         let label = crate::imaging::display_name(file_name.as_deref());
-        let bytes = self.collect(field, self.api.config.api.upload_bytes_max, &label).await?;
-        self.form.files.push(Upload { bytes: bytes.into(), file_name, media_type, deadline: self.deadline });
+        let upload = match self.collect(field, self.api.config.api.upload_bytes_max, &label).await? {
+            Ok(bytes) => {
+                Ok(Upload { bytes: bytes.into(), file_name: file_name.clone(), media_type, deadline: self.deadline })
+            }
+            // In a batch one bad file fails alone.
+            Err(error) if self.wanted.files_max > 1 => Err(error),
+            Err(error) => return Err(error),
+        };
+        self.form.files.push(Received { file_name, upload });
         Ok(())
     }
 
-    async fn collect(&mut self, mut field: Field<'_>, limit: u64, label: &str) -> Result<Vec<u8>> {
+    /// Reads a field to its end, or to where the whole upload is too large. Inside: the bytes, or that this field alone is
+    /// too large; what is beyond its limit is read and forgotten.
+    async fn collect(&mut self, mut field: Field<'_>, limit: u64, label: &str) -> Result<Result<Vec<u8>>> {
         let mut bytes = Vec::new();
+        let mut fits = true;
         while let Some(chunk) = field.chunk().await.map_err(|cause| self.broken(cause))? {
             self.bytes += chunk.len() as u64;
-            if bytes.len() as u64 + chunk.len() as u64 > limit {
-                self.api.metrics.count_limit("upload_bytes");
-                let message = format!("{}: more than {limit} bytes; send a smaller one.", shown(label));
-                return Err(Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit));
-            }
             if self.bytes > self.wanted.bytes_max {
                 return Err(too_large("upload", self.bytes, self.wanted.bytes_max, self.api));
             }
-            bytes.extend_from_slice(&chunk);
+            fits = fits && (bytes.len() + chunk.len()) as u64 <= limit;
+            if fits {
+                bytes.extend_from_slice(&chunk);
+            } else {
+                bytes = Vec::new();
+            }
         }
-        Ok(bytes)
+        if fits {
+            return Ok(Ok(bytes));
+        }
+        self.api.metrics.count_limit("upload_bytes");
+        let message = format!("{}: more than {limit} bytes; send a smaller one.", shown(label));
+        Ok(Err(Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit)))
     }
 
     fn broken(&self, cause: multra::Error) -> Error {

@@ -63,7 +63,7 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
 pub(super) async fn read_one(req: &mut Request, api: &Api) -> Result<Upload> {
     let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
     let mut form = read_form(req, api, wanted).await?;
-    Ok(form.files.remove(0))
+    form.files.remove(0).upload
 }
 
 /// Runs one upload through the lane and makes its record; nothing is stored yet.
@@ -132,7 +132,8 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     let names: Vec<_> =
         form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
     // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.
-    let jobs = std::mem::take(&mut form.files).into_iter().map(|upload| classified(&api, &user, upload));
+    let jobs =
+        std::mem::take(&mut form.files).into_iter().map(async |file| classified(&api, &user, file.upload?).await);
     let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;
     let answer = batch_answer(names, &done);
     let details = json!({ "files": answer.summary.total_files, "failed": answer.summary.failed });

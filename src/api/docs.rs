@@ -3,8 +3,13 @@
 use salvo::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use salvo::oapi::security::{Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes};
 use salvo::oapi::swagger_ui::SwaggerUi;
-use salvo::oapi::{Info, License, OpenApi, SecurityScheme};
-use salvo::prelude::*;
+use salvo::oapi::{
+    BasicType, Content, Header, Info, License, Object, OpenApi, Operation, ParameterIn, RefOr, Response as Described,
+    Schema, SecurityRequirement, SecurityScheme, ToSchema,
+};
+use salvo::prelude::{Response, Router, Text, handler};
+
+use crate::api::error::ErrorBody;
 
 /// Swagger UI styles its elements inline and carries small pictures as data; its scripts come from the unit alone.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -37,10 +42,57 @@ pub fn description(router: &Router) -> OpenApi {
         .bearer_format("JWT")
         .description("A token of POST /auth/token or of `token issue`.");
     let login = OAuth2::new([Flow::Password(Password::new("/auth/token", Scopes::new()))]);
-    OpenApi::with_info(info)
+    let mut description = OpenApi::with_info(info)
         .add_security_scheme("bearer", SecurityScheme::Http(bearer))
         .add_security_scheme("login", SecurityScheme::OAuth2(login))
-        .merge_router(router)
+        .merge_router(router);
+    let schema = ErrorBody::to_schema(&mut description.components);
+    for item in description.paths.values_mut() {
+        for operation in item.operations.values_mut() {
+            add_errors(operation, &schema);
+        }
+    }
+    description
+}
+
+/// The errors that can really happen to an operation follow from what it takes; conflicts it names itself.
+fn add_errors(operation: &mut Operation, schema: &RefOr<Schema>) {
+    let secured = operation.securities.iter().flatten().any(|needed| *needed != SecurityRequirement::default());
+    let in_path =
+        operation.parameters.0.iter().any(
+            |parameter| matches!(parameter, RefOr::Type(parameter) if parameter.parameter_in == ParameterIn::Path),
+        );
+    let body = operation.request_body.is_some();
+    let possible = [
+        ("400", true, "VALIDATION_ERROR: the request cannot be used as it is"),
+        ("401", secured, "AUTHENTICATION_ERROR: no valid token"),
+        ("403", secured, "AUTHORIZATION_ERROR: the token's owner may not do this"),
+        ("404", in_path, "NOT_FOUND"),
+        ("413", body, "PAYLOAD_TOO_LARGE: the body, a file or a picture is over a limit; `details` names it"),
+        ("415", body, "UNSUPPORTED_MEDIA_TYPE"),
+        ("429", true, "RATE_LIMIT_ERROR: wait as Retry-After says"),
+        ("500", true, "INTERNAL_ERROR: the unit's log says more under the request id"),
+        ("503", true, "SERVICE_UNAVAILABLE: a bounded place is full or a part is down; wait as Retry-After says"),
+    ];
+    for (status, happens, when) in possible {
+        if happens && !operation.responses.contains_key(status) {
+            operation.responses.insert(status, Described::new(when));
+        }
+    }
+    for (status, response) in operation.responses.iter_mut() {
+        let RefOr::Type(response) = response else { continue };
+        if !status.starts_with(['4', '5']) {
+            continue;
+        }
+        response.contents.entry("application/json".to_owned()).or_insert_with(|| Content::new(schema.clone()));
+        let header = match status.as_str() {
+            "401" => ("WWW-Authenticate", "Bearer"),
+            "429" | "503" => ("Retry-After", "Seconds"),
+            _ => continue,
+        };
+        let text = Header::new(Object::with_type(BasicType::String)).description(header.1);
+        response.headers.insert(header.0.to_owned(), text);
+    }
 }
 
 #[handler]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use salvo::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use salvo::oapi::{Components, EndpointOutRegister, Operation, RefOr, Schema, ToSchema};
+use salvo::oapi::{Components, EndpointOutRegister, Operation, ToSchema};
 use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -100,28 +100,7 @@ pub async fn catch(req: &mut Request, depot: &mut Depot, res: &mut Response, ctr
     ctrl.skip_rest();
 }
 
-/// Documents the error answers of every endpoint that can fail.
+/// The description gets each operation's errors from [`crate::api::docs`], which knows what can happen to it.
 impl EndpointOutRegister for ApiError {
-    fn register(components: &mut Components, operation: &mut Operation) {
-        let schema: RefOr<Schema> = ErrorBody::to_schema(components);
-        for (status, when) in [
-            ("400", "VALIDATION_ERROR: the request cannot be used as it is"),
-            ("401", "AUTHENTICATION_ERROR: no valid token"),
-            ("403", "AUTHORIZATION_ERROR: the token's owner may not do this"),
-            ("404", "NOT_FOUND"),
-            ("405", "METHOD_NOT_ALLOWED"),
-            ("409", "CONFLICT_ERROR"),
-            ("413", "PAYLOAD_TOO_LARGE"),
-            ("415", "UNSUPPORTED_MEDIA_TYPE"),
-            ("429", "RATE_LIMIT_ERROR, with Retry-After"),
-            ("500", "INTERNAL_ERROR"),
-            ("503", "SERVICE_UNAVAILABLE, with Retry-After"),
-        ] {
-            if !operation.responses.contains_key(status) {
-                let content = salvo::oapi::Content::new(schema.clone());
-                let response = salvo::oapi::Response::new(when).add_content("application/json", content);
-                operation.responses.insert(status.to_owned(), response);
-            }
-        }
-    }
+    fn register(_components: &mut Components, _operation: &mut Operation) {}
 }

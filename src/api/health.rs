@@ -14,13 +14,17 @@ use crate::clock::synchronised;
 /// Public. `degraded` names its reasons; a degraded unit still answers.
 #[endpoint(tags("health"), responses((status_code = 200, description = "The state", body = Health)), security(()))]
 pub async fn health(depot: &mut Depot) -> Answer<Json<Health>> {
-    let api = api(depot)?;
+    Ok(Json(look(&api(depot)?).await))
+}
+
+/// The unit's state now.
+pub(super) async fn look(api: &Api) -> Health {
     let store = api.store.health().await;
     let database_healthy = store.as_ref().is_ok_and(|found| found.ok);
     let camera = api.camera.state();
     let clock_synchronized = synchronised();
-    let reasons = reasons(&api, database_healthy, &camera, clock_synchronized);
-    Ok(Json(Health {
+    let reasons = reasons(api, database_healthy, &camera, clock_synchronized);
+    Health {
         status: if reasons.is_empty() { "healthy" } else { "degraded" },
         redis_connected: None,
         database_healthy,
@@ -35,7 +39,7 @@ pub async fn health(depot: &mut Depot) -> Answer<Json<Health>> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.started.elapsed().as_secs(),
         timestamp: Timestamp::now(),
-    }))
+    }
 }
 
 /// The reasons name no path, address or account: this page is public. The log and `doctor` say more.

@@ -24,6 +24,8 @@ mod access;
 mod audit;
 mod body;
 mod classify;
+mod csv;
+mod diagnostics;
 mod docs;
 mod error;
 mod frame;
@@ -34,7 +36,9 @@ mod page;
 mod query;
 mod rates;
 mod report;
+mod reports;
 mod tokens;
+mod users;
 mod wire;
 
 use access::Gate;
@@ -142,6 +146,7 @@ fn routes() -> Router {
     Router::new()
         .get(page::index)
         .push(Router::with_path("page/{file}").get(page::file))
+        .push(Router::with_path("favicon.ico").get(page::icon))
         .push(health_routes())
         .push(Router::with_path("auth/token").post(tokens::log_in))
         .push(
@@ -155,8 +160,19 @@ fn routes() -> Router {
             Router::with_path("api")
                 .push(vehicle_routes())
                 .push(read_routes())
+                .push(user_routes())
                 .push(Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list)),
         )
+}
+
+fn user_routes() -> Router {
+    Router::with_path("users").push(Router::with_path("me").hoop(Gate(Permission::Account)).get(users::me)).push(
+        Router::new()
+            .hoop(Gate(Permission::Admin))
+            .get(users::list)
+            .post(users::create)
+            .push(Router::with_path("{name}").get(users::one).patch(users::update).delete(users::delete)),
+    )
 }
 
 fn health_routes() -> Router {
@@ -175,9 +191,13 @@ fn vehicle_routes() -> Router {
                 .push(Router::with_path("classify-batch").post(classify::classify_batch))
                 .push(Router::with_path("report").post(report::create)),
         )
+        .push(Router::with_path("reports").hoop(Gate(Permission::Read)).get(reports::list))
         .push(Router::with_path("report/{vehicle_id}").hoop(Gate(Permission::Read)).get(report::newest))
 }
 
 fn read_routes() -> Router {
-    Router::new().hoop(Gate(Permission::Read)).push(Router::with_path("models/metadata").get(models::metadata))
+    Router::new()
+        .hoop(Gate(Permission::Read))
+        .push(Router::with_path("models/metadata").get(models::metadata))
+        .push(Router::with_path("diagnostics").get(diagnostics::diagnostics))
 }

@@ -40,7 +40,7 @@ fn refresh(api: &Api, store_bytes: u64) {
     let series = &api.metrics;
     series.store_bytes.set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
     series.clock_synchronized.set(i64::from(synchronised()));
-    series.temperature.set(temperature(Path::new(THERMAL_ZONES)).unwrap_or(f64::NAN));
+    series.temperature.set(temperature().unwrap_or(f64::NAN));
     if let Ok(free) = disk_free(&api.state_directory) {
         series.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
     }
@@ -56,8 +56,14 @@ pub fn disk_free(path: &Path) -> Result<u64> {
     })
 }
 
-/// The hottest thermal zone in °C (`thermal_zone*/temp`, in thousandths; Linux `Documentation/driver-api/thermal`).
-fn temperature(zones: &Path) -> Option<f64> {
+/// The hottest thermal zone in °C; none where the device has no such zone.
+#[must_use]
+pub fn temperature() -> Option<f64> {
+    hottest(Path::new(THERMAL_ZONES))
+}
+
+/// `thermal_zone*/temp`, in thousandths (Linux `Documentation/driver-api/thermal`).
+fn hottest(zones: &Path) -> Option<f64> {
     let entries = std::fs::read_dir(zones).ok()?;
     let readings =
         entries.filter_map(|zone| std::fs::read_to_string(zone.ok()?.path().join("temp")).ok()?.trim().parse().ok());
@@ -71,11 +77,11 @@ mod tests {
     #[test]
     fn the_hottest_zone_counts_and_none_is_no_number() {
         let zones = tempfile::tempdir().unwrap();
-        assert_eq!(temperature(zones.path()), None);
+        assert_eq!(hottest(zones.path()), None);
         for (zone, reading) in [("thermal_zone0", "41500\n"), ("thermal_zone1", "-2000\n"), ("cooling_device0", "x")] {
             std::fs::create_dir(zones.path().join(zone)).unwrap();
             std::fs::write(zones.path().join(zone).join("temp"), reading).unwrap();
         }
-        assert_eq!(temperature(zones.path()), Some(41.5));
+        assert_eq!(hottest(zones.path()), Some(41.5));
     }
 }

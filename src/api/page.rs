@@ -1,12 +1,14 @@
 //! The technician's page: a public shell of static files; everything it shows comes from the API, behind the login.
 
-use salvo::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use salvo::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
 const INDEX: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 const UNIT_SCRIPT: &str = include_str!("page/unit.js");
+const ICON: &str = include_str!("page/icon.svg");
+const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
 /// A report is shown in a frame and in a tab of its own, which both inherit this policy: the hash admits the one style of
 /// the report's template, nothing else inline. Without scripts the login form could send itself: `form-action` forbids it.
@@ -27,12 +29,29 @@ pub async fn file(req: &mut Request, res: &mut Response) {
         Some("page.css") => res.render(Text::Css(STYLE)),
         Some("page.js") => res.render(Text::Js(SCRIPT)),
         Some("unit.js") => res.render(Text::Js(UNIT_SCRIPT)),
+        Some("icon.svg") => res.render(Icon),
         _ => {
             res.status_code(StatusCode::NOT_FOUND);
             return;
         }
     }
     res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+}
+
+/// What browsers ask for by themselves, whatever the page says.
+#[handler]
+pub async fn icon(res: &mut Response) {
+    res.render(Icon);
+    res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+}
+
+struct Icon;
+
+impl Scribe for Icon {
+    fn render(self, res: &mut Response) {
+        res.headers_mut().insert(CONTENT_TYPE, SVG);
+        res.render(ICON);
+    }
 }
 
 #[cfg(test)]

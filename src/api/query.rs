@@ -67,6 +67,105 @@ pub fn limit(req: &Request, default: u32, most: u32) -> Result<u32> {
     }
 }
 
+/// Both ends of a range of time, `from` included and `to` not.
+///
+/// # Errors
+/// Validation, also for a range that is empty.
+pub fn range(req: &Request) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let (from, to) = (moment(req, "from")?, moment(req, "to")?);
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        return Err(Error::validation("`from` must lie before `to`.").detail("parameter", "from"));
+    }
+    Ok((from, to))
+}
+
+/// A number from 0 to 1.
+///
+/// # Errors
+/// Validation.
+pub fn share(req: &Request, name: &str) -> Result<Option<f32>> {
+    const WANTED: &str = "a number from 0 to 1";
+    match parsed::<f32>(req, name, WANTED)? {
+        Some(share) if !(0.0..=1.0).contains(&share) => {
+            Err(Error::validation(format!("The query parameter `{name}` must be {WANTED}.")).detail("parameter", name))
+        }
+        share => Ok(share),
+    }
+}
+
+/// `true` or `false`; false when absent.
+///
+/// # Errors
+/// Validation.
+pub fn flag(req: &Request, name: &str) -> Result<bool> {
+    Ok(parsed(req, name, "true or false")?.unwrap_or_default())
+}
+
+/// The name of a class, an action or alike, as filters take them.
+///
+/// # Errors
+/// Validation for an empty one and for one longer than any stored.
+pub fn word(req: &Request, name: &str) -> Result<Option<String>> {
+    const BYTES_MAX: usize = 128;
+    match text(req, name) {
+        Some(word) if word.is_empty() || word.len() > BYTES_MAX => {
+            let message = format!("The query parameter `{name}` must have from 1 to {BYTES_MAX} bytes.");
+            Err(Error::validation(message).detail("parameter", name))
+        }
+        word => Ok(word.map(str::to_owned)),
+    }
+}
+
+/// The place after which the page begins: `next_cursor` of the one before. Two numbers in hexadecimal; clients are not to
+/// look inside.
+///
+/// # Errors
+/// Validation.
+pub fn cursor(req: &Request) -> Result<Option<(i64, i64)>> {
+    text(req, "cursor").map(|text| read_cursor(text).ok_or_else(bad_cursor)).transpose()
+}
+
+fn bad_cursor() -> Error {
+    Error::validation("The query parameter `cursor` must be the `next_cursor` of an earlier page.")
+        .detail("parameter", "cursor")
+}
+
+fn read_cursor(text: &str) -> Option<(i64, i64)> {
+    let (first, second) = text.split_once('-')?;
+    let number = |hex: &str| {
+        let plain = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        plain.then(|| u64::from_str_radix(hex, 16).ok().map(u64::cast_signed)).flatten()
+    };
+    Some((number(first)?, number(second)?))
+}
+
+/// A place as the client gets it.
+#[must_use]
+pub fn cursor_text(first: i64, second: i64) -> String {
+    format!("{:x}-{:x}", first.cast_unsigned(), second.cast_unsigned())
+}
+
+/// How a list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    Json,
+    Csv,
+}
+
+/// `json` (default) or `csv`.
+///
+/// # Errors
+/// Validation.
+pub fn listing(req: &Request) -> Result<Listing> {
+    match text(req, "format") {
+        None | Some("json") => Ok(Listing::Json),
+        Some("csv") => Ok(Listing::Csv),
+        Some(_) => Err(Error::validation("`format` must be json or csv.").detail("parameter", "format")),
+    }
+}
+
 /// How a report is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -83,5 +182,20 @@ pub fn format(text: Option<&str>) -> Result<Format> {
         None | Some("json") => Ok(Format::Json),
         Some("html") => Ok(Format::Html),
         Some(_) => Err(Error::validation("`format` must be json or html.").detail("parameter", "format")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was_and_nothing_else_is_one() {
+        for place in [(0, 0), (1_777_000_000_000_000, 42), (-1, i64::MAX), (i64::MIN, 1)] {
+            assert_eq!(read_cursor(&cursor_text(place.0, place.1)), Some(place));
+        }
+        for bad in ["", "-", "1", "1-", "-1", "1-2-3", "+1-2", "1- 2", "x-1", "11111111111111111-1", "1'--"] {
+            assert_eq!(read_cursor(bad), None, "{bad:?}");
+        }
     }
 }

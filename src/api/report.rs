@@ -53,7 +53,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let given = form.field("vehicle_id").or_else(|| query::text(req, "vehicle_id")).filter(|id| !id.is_empty());
     let vehicle_id =
         given.map_or_else(|| Ok(format!("vehicle-{}", uuid::Uuid::new_v4().simple())), checked_vehicle_id)?;
-    let record = classified(&api, &user, form.files.remove(0)).await?;
+    let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let unit = report::Issuer { unit: &api.unit_id, site: &api.config.unit.site, location: &api.config.unit.location };
     let body = ReportBody::new(
         &vehicle_id,

@@ -35,13 +35,34 @@ pub struct PasswordChange {
     new_password: String,
 }
 
+impl Api {
+    /// Whether the password is the one behind the hash; without a hash it takes as long and is false.
+    async fn password_opens(&self, password: String, hash: Option<String>) -> Result<bool> {
+        self.passwords.verify(password, hash).await.inspect_err(|error| self.count_gate(error))
+    }
+
+    /// The hash of a password that was checked against the rules.
+    pub(super) async fn password_hash(&self, password: String) -> Result<String> {
+        self.passwords.hash(password).await.inspect_err(|error| self.count_gate(error))
+    }
+
+    fn count_gate(&self, error: &Error) {
+        if error.kind() == ErrorKind::Unavailable {
+            self.metrics.count_limit("password_checks");
+        }
+    }
+}
+
 /// Log in
 ///
 /// Exchanges a name and a password for an access token.
 #[endpoint(
     tags("auth"),
     request_body(content = Credentials, content_type = "application/x-www-form-urlencoded"),
-    responses((status_code = 200, description = "The token", body = TokenAnswer)),
+    responses(
+        (status_code = 200, description = "The token", body = TokenAnswer),
+        (status_code = 401, description = "AUTHENTICATION_ERROR: wrong name or password, or a disabled account")
+    ),
     security(())
 )]
 pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAnswer>> {
@@ -83,7 +104,7 @@ async fn check_credentials(api: &Api, credentials: &Credentials, address: IpAddr
     api.logins.check(&credentials.username, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
     let user = api.store.user(&credentials.username).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let right = api.passwords.verify(credentials.password.clone(), hash).await?;
+    let right = api.password_opens(credentials.password.clone(), hash).await?;
     match user.filter(|user| right && user.enabled) {
         Some(user) => {
             api.logins.succeeded(&credentials.username, address, now);
@@ -127,7 +148,7 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let change: PasswordChange = read_fields(req, &api).await?;
     let now = api.clock.now().monotonic;
     api.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
-    if !api.passwords.verify(change.current_password.clone(), Some(user.password_hash.clone())).await? {
+    if !api.password_opens(change.current_password.clone(), Some(user.password_hash.clone())).await? {
         api.logins.failed(&user.name, address, api.clock.now().monotonic);
         let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);
         api.store.record_audit(event).await?;
@@ -139,7 +160,7 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
         return Err(ApiError(Error::validation("The new password is the current one; choose another.")));
     }
     api.rules.check(&change.new_password, &user.name)?;
-    let hash = api.passwords.hash(change.new_password).await?;
+    let hash = api.password_hash(change.new_password).await?;
     let details = json!({ "other_tokens": "revoked" });
     let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);
     api.store.set_password(&user.name, hash, false, Some(caller.claims.id), event).await?;

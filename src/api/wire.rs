@@ -8,7 +8,8 @@ use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::record::{AuditRow, ConfidenceLevel, LabelProbability, Prediction};
+use crate::record::{AuditRow, ConfidenceLevel, LabelProbability, Prediction, User};
+use crate::report::ReportBody;
 
 /// `{"status":"success","timestamp":…,"data":…}`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -290,6 +291,60 @@ pub struct BatchError {
     pub message: String,
 }
 
+/// An account. Its password hash has no way out.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserWire {
+    pub name: String,
+    /// `user` or `admin`.
+    pub role: &'static str,
+    pub enabled: bool,
+    /// The account opens nothing but `POST /auth/password` until its password is changed.
+    pub must_change_password: bool,
+    /// RFC 3339, UTC.
+    #[salvo(schema(value_type = String))]
+    pub created_at: Timestamp,
+}
+
+impl From<&User> for UserWire {
+    fn from(user: &User) -> Self {
+        Self {
+            name: user.name.clone(),
+            role: user.role.name(),
+            enabled: user.enabled,
+            must_change_password: user.must_change_password,
+            created_at: user.created_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserList {
+    /// By name.
+    pub users: Vec<UserWire>,
+}
+
+/// A page of reports.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReportPage {
+    /// Newest first.
+    pub reports: Vec<ReportBody>,
+    /// Give it as `cursor` for the next, older page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The hash chain of the audit trail.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChainWire {
+    /// Rows in the trail.
+    pub rows: u64,
+    /// Hex SHA-256 of the newest row. Noted down elsewhere, it proves later that nobody rewrote the trail.
+    pub head_hash: String,
+    /// Whether every row is what it was; null when it was not asked for (`verify=true`).
+    pub intact: Option<bool>,
+    /// Id of the first row that is missing or changed.
+    pub first_broken: Option<i64>,
+}
+
 /// A page of the audit trail.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditPage {
@@ -297,6 +352,7 @@ pub struct AuditPage {
     pub events: Vec<AuditWire>,
     /// Give it as `cursor` for the next, older page; null on the last.
     pub next_cursor: Option<String>,
+    pub chain: ChainWire,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,6 +13,6 @@ pub mod token;
 pub use identity::{Identity, Permission};
 pub use key::Key;
 pub use password::PasswordGate;
-pub use rules::PasswordRules;
+pub use rules::{PasswordRules, check_account_name};
 pub use throttle::LoginThrottle;
 pub use token::{Claims, Grant, Issued, Signer};

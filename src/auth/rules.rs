@@ -95,6 +95,31 @@ impl PasswordRules {
     }
 }
 
+/// Longest account name.
+const NAME_BYTES_MAX: usize = 64;
+/// Names that mean something else where names are expected: `/api/users/me`.
+const RESERVED_NAMES: [&str; 1] = ["me"];
+
+/// Checks the name of a new account: it stands in paths, logs and tables, so it holds nothing that means something there.
+///
+/// # Errors
+/// Validation, with what a name may be.
+pub fn check_account_name(name: &str) -> Result<()> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte))
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if !fits {
+        let message = format!(
+            "An account name has at most {NAME_BYTES_MAX} letters, digits, `.`, `_`, `@` and `-`, and begins with a letter or a digit."
+        );
+        return Err(Error::validation(message).detail("field", "name"));
+    }
+    if RESERVED_NAMES.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+        return Err(Error::validation(format!("{name:?} is reserved; choose another name.")).detail("field", "name"));
+    }
+    Ok(())
+}
+
 /// One piece over and over (the last time perhaps cut short), when that piece alone would be too short.
 fn is_repetition(lower: &str, length_min: usize) -> bool {
     let chars: Vec<char> = lower.chars().collect();
@@ -189,6 +214,16 @@ mod tests {
         let long: String = ('\u{4e00}'..).take(129).collect();
         assert!(RULES.check(&long, "a").unwrap_err().message().contains("at most 128"));
         assert!(RULES.check(&long.chars().skip(1).collect::<String>(), "a").is_ok());
+    }
+
+    #[test]
+    fn account_names_mean_nothing_in_paths_logs_and_tables() {
+        for good in ["ada", "A.Lovelace", "ops_2@depot-7", "7"] {
+            check_account_name(good).unwrap();
+        }
+        for bad in ["", "a b", "../etc", "a/b", "=1+1", "-x", "@x", "a\nb", "größe", "ME", &"x".repeat(65)] {
+            assert_eq!(check_account_name(bad).unwrap_err().kind(), ErrorKind::Validation, "{bad:?}");
+        }
     }
 
     #[test]

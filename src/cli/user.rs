@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::auth::PasswordRules;
 use crate::auth::password::hash;
+use crate::auth::{PasswordRules, check_account_name};
 use crate::cli::table::table;
 use crate::cli::{Context, say};
 use crate::clock::Clock;
@@ -98,6 +98,7 @@ fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Re
     let now = context.clock.wall();
     Ok(match command {
         Command::Add { name, role, password, must_change } => {
+            check_account_name(&name)?;
             let password_hash = checked_hash(context, &password, &name)?;
             let new =
                 NewUser { name: name.clone(), role, password_hash, must_change_password: must_change, created_at: now };

@@ -48,7 +48,24 @@ pub struct AuditCheck {
     pub head_hash: String,
 }
 
+/// The end of the chain as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditHead {
+    /// Id of the newest row, which is the number of rows.
+    pub rows: u64,
+    /// Hex hash of the newest row.
+    pub hash: String,
+}
+
 impl Store {
+    /// The end of the chain; nothing is checked.
+    pub fn audit_head(&self) -> Pending<AuditHead> {
+        self.read(|connection| {
+            let (id, hash) = head(connection)?;
+            Ok(AuditHead { rows: id.unsigned_abs(), hash: hex(&hash) })
+        })
+    }
+
     /// Adds one event to the trail.
     pub fn record_audit(&self, event: AuditEvent) -> Pending<()> {
         self.write(move |connection| append(connection, &event))

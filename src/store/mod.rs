@@ -32,18 +32,25 @@ use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle};
 
-pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter};
+pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter, AuditHead};
 pub use counts::CountsPage;
 pub use meta::StoreHealth;
 pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter};
 pub use pending::Pending;
-pub use users::{FIRST_ADMIN, NewUser};
+pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
+pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use failure::stopping;
 use lane::{Jobs, Lane};
 use writer::{Heartbeat, Writer};
+
+/// Of the SQLite that is built in.
+pub const SQLITE_VERSION: &str = match rusqlite::ffi::SQLITE_VERSION.to_str() {
+    Ok(version) => version,
+    Err(_) => "unknown",
+};
 
 /// Checks, backups and chain walks that may wait for the one thread that does them.
 const MAINTENANCE_DEPTH_MAX: usize = 4;

@@ -71,13 +71,7 @@ impl Store {
 
     /// NotFound without such an account; Conflict when it is the last enabled administrator and would be none.
     pub fn set_role(&self, name: &str, role: Role, event: AuditEvent) -> Pending<User> {
-        self.change(name, event, move |connection, user| {
-            if role != Role::Admin {
-                keep_an_admin(connection, user)?;
-            }
-            let sql = "UPDATE users SET role = ?2 WHERE id = ?1";
-            Ok(connection.prepare_cached(sql)?.execute(params![user.id, role.name()]).map(drop)?)
-        })
+        self.change_user(name, UserChange { role: Some(role), ..UserChange::default() }, event)
     }
 
     /// Changes the password and voids every token of the account, save the one with the id `kept`. NotFound without such an
@@ -90,26 +84,23 @@ impl Store {
         kept: Option<String>,
         event: AuditEvent,
     ) -> Pending<User> {
-        self.change(name, event, move |connection, user| {
-            let sql = "UPDATE users SET password_hash = ?2, must_change_password = ?3, kept_token = ?4,
-                    token_generation = token_generation + 1
-                WHERE id = ?1";
-            let values = params![user.id, password_hash, must_change, kept];
-            Ok(connection.prepare_cached(sql)?.execute(values).map(drop)?)
-        })
+        let password = Some(NewPassword { hash: password_hash, must_change, kept });
+        self.change_user(name, UserChange { password, ..UserChange::default() }, event)
     }
 
     /// Enables or disables; disabling voids every token of the account. NotFound without such an account; Conflict when it
     /// is the last enabled administrator.
     pub fn set_enabled(&self, name: &str, enabled: bool, event: AuditEvent) -> Pending<User> {
-        self.change(name, event, move |connection, user| {
-            if !enabled {
-                keep_an_admin(connection, user)?;
-            }
-            let sql = "UPDATE users SET enabled = ?2, token_generation = token_generation + (?2 = 0),
-                    kept_token = CASE WHEN ?2 THEN kept_token END
-                WHERE id = ?1";
-            Ok(connection.prepare_cached(sql)?.execute(params![user.id, enabled]).map(drop)?)
+        self.change_user(name, UserChange { enabled: Some(enabled), ..UserChange::default() }, event)
+    }
+
+    /// Several changes of one account at once: all or none. The errors are those of the single ones.
+    pub fn change_user(&self, name: &str, change: UserChange, event: AuditEvent) -> Pending<User> {
+        let name = name.to_owned();
+        self.write(move |connection| {
+            change.apply(connection, &existing(connection, &name)?)?;
+            audit::append(connection, &event)?;
+            existing(connection, &name)
         })
     }
 
@@ -124,18 +115,48 @@ impl Store {
             audit::append(connection, &event)
         })
     }
+}
 
-    /// Changes an existing account and returns what became of it.
-    fn change<C>(&self, name: &str, event: AuditEvent, change: C) -> Pending<User>
-    where
-        C: FnOnce(&Connection, &User) -> Result<()> + Send + 'static,
-    {
-        let name = name.to_owned();
-        self.write(move |connection| {
-            change(connection, &existing(connection, &name)?)?;
-            audit::append(connection, &event)?;
-            existing(connection, &name)
-        })
+/// What to change of an account; none stays as it is.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    pub role: Option<Role>,
+    pub enabled: Option<bool>,
+    pub password: Option<NewPassword>,
+}
+
+#[derive(Clone)]
+pub struct NewPassword {
+    /// PHC string, argon2id.
+    pub hash: String,
+    pub must_change: bool,
+    /// `jti` of the one token that stays in force.
+    pub kept: Option<String>,
+}
+
+impl UserChange {
+    fn apply(&self, connection: &Connection, user: &User) -> Result<()> {
+        if self.role.is_some_and(|role| role != Role::Admin) || self.enabled == Some(false) {
+            keep_an_admin(connection, user)?;
+        }
+        if let Some(role) = self.role {
+            let sql = "UPDATE users SET role = ?2 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute(params![user.id, role.name()])?;
+        }
+        if let Some(enabled) = self.enabled {
+            let sql = "UPDATE users SET enabled = ?2, token_generation = token_generation + (?2 = 0),
+                    kept_token = CASE WHEN ?2 THEN kept_token END
+                WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute(params![user.id, enabled])?;
+        }
+        if let Some(password) = &self.password {
+            let sql = "UPDATE users SET password_hash = ?2, must_change_password = ?3, kept_token = ?4,
+                    token_generation = token_generation + 1
+                WHERE id = ?1";
+            let values = params![user.id, password.hash, password.must_change, password.kept];
+            connection.prepare_cached(sql)?.execute(values)?;
+        }
+        Ok(())
     }
 }
 

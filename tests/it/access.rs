@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, [u16; 9]);
 const CALLERS: [&str; 9] =
     ["none", "user", "admin", "disabled", "expired", "revoked", "garbage", "metrics token", "classify token"];
 
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 23] = [
     ("GET", "/", [200; 9]),
     ("GET", "/health", [200; 9]),
     ("GET", "/health/live", [200; 9]),
@@ -25,6 +25,12 @@ const TABLE: [Row; 17] = [
     ("POST", "/api/vehicle/classify-batch", [401, 201, 201, 401, 401, 401, 401, 403, 201]),
     ("POST", "/api/vehicle/report", [401, 201, 201, 401, 401, 401, 401, 403, 201]),
     ("GET", "/api/vehicle/report/V-1", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/favicon.ico", [200; 9]),
+    ("GET", "/api/vehicle/reports", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/diagnostics", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/users", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/users/me", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/users/ursula", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/metrics", [401, 403, 200, 401, 401, 401, 401, 200, 403]),
     ("GET", "/api/audit", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
     ("POST", "/auth/password", [401, 401, 401, 401, 401, 401, 401, 403, 403]),

@@ -261,8 +261,11 @@ fn the_description_covers_every_route_and_matches_its_snapshot() {
         }
     }
     listed.sort();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write("tests/it/openapi.txt", listed.join("\n") + "\n").unwrap();
+    }
     let snapshot = include_str!("openapi.txt");
-    assert_eq!(listed.join("\n"), snapshot.trim_end(), "the API changed: look, then update tests/it/openapi.txt");
+    assert_eq!(listed.join("\n"), snapshot.trim_end(), "the API changed: look, then run with UPDATE_SNAPSHOTS=1");
 }
 
 #[test]

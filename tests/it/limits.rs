@@ -33,6 +33,12 @@ fn too_much_is_refused_with_its_limit() {
     let heavy = vec![0xFF; 90_000];
     let two = [Part::file("files", "a.jpg", &heavy), Part::file("files", "b.jpg", &heavy)];
     assert_eq!(batch(&two).error_code(), "PAYLOAD_TOO_LARGE");
+    let one_too_large = [Part::file("files", "large.jpg", &large), Part::file("files", "b.jpg", &picture)];
+    let reply = batch(&one_too_large);
+    assert_eq!(reply.status, 201, "one file over its limit fails alone: {}", reply.text());
+    let results = reply.json()["data"]["results"].clone();
+    assert_eq!(results[0]["error"]["error_code"], "PAYLOAD_TOO_LARGE");
+    assert_eq!((&results[0]["file_name"], &results[1]["status"]), (&"large.jpg".into(), &"success".into()));
     let endless = vec![0xFF; 5_000_000];
     assert_eq!(classify("endless.jpg", &endless).error_code(), "PAYLOAD_TOO_LARGE");
     assert_eq!(classify("golden.jpg", &picture).status, 201, "the unit serves on");
@@ -108,6 +114,18 @@ fn a_slow_client_is_let_go_and_hurts_nobody() {
         .collect();
     assert!(answers[0].starts_with("HTTP/1.1 400") && answers[0].contains("stalled"), "{}", answers[0]);
     assert_eq!(unit.classify(&token, "golden.jpg", &golden()).status, 201);
+}
+
+#[test]
+fn too_many_password_checks_at_once_are_refused_and_counted() {
+    let unit = Unit::with(&[("AUTH__LOGIN_FAILURES_MAX", "100000"), ("API__REQUESTS_PER_MINUTE_MAX", "0")]);
+    let admin = unit.account("alma", "admin");
+    let refused = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..40).map(|_| scope.spawn(|| unit.log_in("alma", "wrong").status)).collect();
+        guesses.into_iter().map(|guess| guess.join().unwrap()).filter(|status| *status == 503).count()
+    });
+    assert!(refused > 0, "forty argon2 computations at once were let in");
+    assert_eq!(unit.metric(&admin, "vehicle_classifier_limit_hits_total{limit=\"password_checks\"}"), refused as f64);
 }
 
 #[test]

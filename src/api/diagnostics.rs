@@ -1,0 +1,142 @@
+//! One page of facts for the technician in front of the unit, and for whoever is asked for help.
+
+use std::collections::BTreeMap;
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricType;
+use salvo::prelude::*;
+
+use crate::api::access::Caller;
+use crate::api::error::Answer;
+use crate::api::health::look;
+use crate::api::numbers::{disk_free, temperature};
+use crate::api::wire::{Health, Reply};
+use crate::api::{Api, api, query};
+use crate::capture::CameraState;
+use crate::classifier::RUNTIME;
+use crate::error::Result;
+use crate::logging::mask;
+use crate::record::Outcome;
+use crate::store::SQLITE_VERSION;
+
+mod wire;
+use wire::{
+    CameraFacts, ClockFacts, Diagnostics, DiskFacts, ModelFacts, NetworkFacts, PipelineFacts, StoreFacts, SyncFacts,
+    UnitFacts, Versions,
+};
+
+/// Facts for a technician
+///
+/// Camera, pipeline, model, store, sync, disk, temperature, clock, network and versions on one page. No secrets.
+#[endpoint(tags("health"), security(["bearer" = []]))]
+pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Diagnostics>> {
+    let api = api(depot)?;
+    query::only(req, &[])?;
+    let caller = Caller::of(depot)?.name().to_owned();
+    let event = api.audit(
+        req,
+        Some(&caller),
+        "diagnostics.read",
+        "/api/diagnostics",
+        Outcome::Success,
+        serde_json::Value::Null,
+    );
+    api.store.record_audit(event).await?;
+    let health = look(&api).await;
+    let store = store(&api, &health).await?;
+    let config = &api.config;
+    let now = api.clock.now();
+    Ok(Reply(Diagnostics {
+        unit: UnitFacts {
+            id: api.unit_id.clone(),
+            site: config.unit.site.clone(),
+            location: config.unit.location.clone(),
+            timezone: config.unit.timezone.clone(),
+            uptime_seconds: health.uptime_seconds,
+        },
+        camera: camera(&api),
+        pipeline: pipeline(&api),
+        model: ModelFacts {
+            name: api.model.manifest.name.clone(),
+            version: api.model.manifest.version.clone(),
+            sha256: api.model.manifest.sha256.clone(),
+            runtime: RUNTIME,
+            threads: config.classifier.threads,
+        },
+        store,
+        sync: SyncFacts { redis_connected: health.redis_connected },
+        disk: DiskFacts { free_bytes: disk_free(&api.state_directory).ok() },
+        temperature_celsius: temperature(),
+        clock: ClockFacts { now: now.at, synchronized: now.synced, boot_id: now.boot_id.to_string() },
+        network: NetworkFacts {
+            listen: config.api.listen.to_string(),
+            behind_tls_proxy: config.api.behind_tls_proxy,
+            trusted_hosts: config.api.trusted_hosts.clone(),
+            cors_origins: config.api.cors_origins.clone(),
+        },
+        versions: Versions {
+            daemon: env!("CARGO_PKG_VERSION"),
+            commit: env!("VEHICLE_CLASSIFIER_COMMIT"),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            sqlite: SQLITE_VERSION,
+        },
+        health,
+    }))
+}
+
+fn camera(api: &Api) -> CameraFacts {
+    let (state, last_error) = match api.camera.state() {
+        CameraState::Off => ("off", None),
+        CameraState::Connected => ("connected", None),
+        CameraState::Disconnected(why) => ("disconnected", why),
+        CameraState::Frozen => ("frozen", None),
+        CameraState::Obscured(_) => ("obscured", None),
+        CameraState::Ended => ("ended", None),
+    };
+    CameraFacts {
+        source: mask(&api.config.capture.source).into_owned(),
+        state,
+        last_error: last_error.map(|why| mask(&why).into_owned()),
+        last_frame_seconds: api.camera.since_frame().map(|since| since.as_secs_f64()),
+        frames: counts(&api.metrics.frames),
+    }
+}
+
+fn pipeline(api: &Api) -> PipelineFacts {
+    PipelineFacts {
+        workers: api.workers,
+        queues: values(&api.metrics.queue_depth).into_iter().map(|(queue, depth)| (queue, depth as i64)).collect(),
+        busy_seconds: api.lane.busiest().map(|busy| busy.as_secs_f64()),
+        requests_active: api.metrics.active_requests.get(),
+        limit_hits: counts(&api.metrics.limit_hits),
+    }
+}
+
+async fn store(api: &Api, health: &Health) -> Result<StoreFacts> {
+    let head = api.store.audit_head().await?;
+    Ok(StoreFacts {
+        healthy: health.database_healthy,
+        bytes: api.store.health().await.map_or(0, |found| found.bytes),
+        audit_rows: head.rows,
+        audit_head: head.hash,
+        commits: api.metrics.store_commits.get(),
+    })
+}
+
+fn counts(series: &impl Collector) -> BTreeMap<String, u64> {
+    values(series).into_iter().map(|(label, value)| (label, value as u64)).collect()
+}
+
+/// The values of a series of counters or gauges by its first label.
+fn values(series: &impl Collector) -> BTreeMap<String, f64> {
+    let mut values = BTreeMap::new();
+    for family in series.collect() {
+        let gauge = family.get_field_type() == MetricType::GAUGE;
+        for metric in family.get_metric() {
+            let Some(label) = metric.get_label().first() else { continue };
+            let value = if gauge { metric.get_gauge().get_value() } else { metric.get_counter().get_value() };
+            values.insert(label.value().to_owned(), value);
+        }
+    }
+    values
+}
