@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod browser;
 mod command_line;
 mod crash;
 mod delegate;
@@ -12,6 +13,7 @@ mod drain;
 mod first_start;
 mod limits;
 mod lists;
+mod page;
 mod pictures;
 mod quickstart;
 mod replay;

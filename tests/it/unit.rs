@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 
 /// Of every account that tests make.
 pub const PASSWORD: &str = "a long walk by the river";
-const ADMIN_PASSWORD: &str = "a longer walk by the river";
+pub const ADMIN_PASSWORD: &str = "a longer walk by the river";
 
 /// The program, with nothing of this machine's configuration.
 pub fn program() -> Command {
