@@ -62,6 +62,7 @@ fn durable_inserts(criterion: &mut Criterion) {
         readers: 1,
         classifications_max: 1_000_000,
         crop_bytes_max: 64 << 20,
+        events: None,
     };
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let store = Store::open(settings, metrics.clone()).expect("a store");

@@ -191,6 +191,7 @@ pub fn store_settings(loaded: &Loaded, directory: PathBuf) -> StoreSettings {
         readers: store.readers,
         classifications_max: store.classifications_max,
         crop_bytes_max: store.crop_bytes_max,
+        events: None,
     }
 }
 

@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::clock::Stamp;
 use crate::error::Error;
 
+mod event;
 mod ledger;
 
+pub use event::Event;
 pub use ledger::{Count, Coverage, Gap, Passage, PassageRow, SlotWidth, UNCLASSIFIED, WatchSpan};
 
 /// What an account may do.

@@ -22,7 +22,8 @@ const STATEMENTS_MAX: usize = 64;
 const QUICK_CHECK_BYTES_MAX: u64 = 4 << 20;
 
 /// One step of the schema each; the number of steps done is the file's `user_version`. Steps are only ever added.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
 
 /// On every connection. FULL: NORMAL could lose commits at a power cut in WAL mode. No mmap: an input/output error would
 /// be a signal instead of an error. The log is cut back to 4 MB whenever it starts over.

@@ -13,6 +13,7 @@ mod database;
 mod failure;
 mod lane;
 mod meta;
+mod outbox;
 mod passages;
 mod pending;
 mod reports;
@@ -31,10 +32,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle};
+use tokio::sync::Notify;
 
 pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter, AuditHead};
 pub use counts::CountsPage;
 pub use meta::StoreHealth;
+pub use outbox::{Epoch, EventEncoder, OutboxHead, OutboxKeep, OutboxRow};
 pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter};
 pub use pending::Pending;
 pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
@@ -68,6 +71,8 @@ pub struct StoreSettings {
     pub classifications_max: u64,
     /// Bytes of kept crops of passages; the oldest go first.
     pub crop_bytes_max: u64,
+    /// How events for the central site are written; none: there is no central site, and no outbox is kept.
+    pub events: Option<EventEncoder>,
 }
 
 /// What a watchdog needs to know of the writer.
@@ -89,6 +94,9 @@ struct Inner {
     path: PathBuf,
     classifications_max: i64,
     crop_bytes_max: i64,
+    events: Option<EventEncoder>,
+    /// Told of each commit.
+    recorded: Arc<Notify>,
     writes: Lane,
     reads: Lane,
     maintenance: Lane,
@@ -129,13 +137,23 @@ impl Store {
 
         let (writes, jobs) = Lane::new("store", "store_queue", settings.queue_depth_max, &metrics);
         let heartbeat = Arc::new(Heartbeat::default());
-        let writer = Writer { connection, path: path.clone(), jobs, heartbeat: heartbeat.clone(), metrics };
+        let recorded = Arc::new(Notify::new());
+        let writer = Writer {
+            connection,
+            path: path.clone(),
+            jobs,
+            heartbeat: heartbeat.clone(),
+            recorded: recorded.clone(),
+            metrics,
+        };
         threads.writer = Some(spawn("store-write".into(), move || writer.run())?);
 
         Ok(Self(Arc::new(Inner {
             path,
             classifications_max: i64::try_from(settings.classifications_max).unwrap_or(i64::MAX),
             crop_bytes_max: i64::try_from(settings.crop_bytes_max).unwrap_or(i64::MAX),
+            events: settings.events,
+            recorded,
             writes,
             reads,
             maintenance,

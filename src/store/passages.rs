@@ -8,10 +8,10 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::clock::Stamp;
 use crate::error::{Error, Result};
-use crate::record::{LabelProbability, Passage, PassageRow};
+use crate::record::{Event, LabelProbability, Passage, PassageRow};
 use crate::store::columns::{Json, Micros, monotonic_us};
 use crate::store::counts::{self, Kind};
-use crate::store::{Pending, Store};
+use crate::store::{Pending, Store, outbox};
 
 /// Most rows of one page.
 pub const PASSAGE_PAGE_ROWS_MAX: u32 = 1_000;
@@ -37,13 +37,14 @@ impl Store {
     /// Records a vehicle with its counts: all or nothing, durable once answered. False when it was recorded before, which
     /// changes nothing.
     pub fn record_passage(&self, passage: Passage) -> Pending<bool> {
-        let crop_bytes_max = self.0.crop_bytes_max;
+        let (crop_bytes_max, events) = (self.0.crop_bytes_max, self.0.events.clone());
         self.write(move |connection| {
             let Some(id) = insert(connection, &passage)? else { return Ok(false) };
             if let Some(jpeg) = &passage.crop {
                 insert_crop(connection, id, jpeg, crop_bytes_max)?;
             }
             counts::add(connection, passage.counted.at, Kind::of(&passage), 1)?;
+            outbox::append(connection, events.as_ref(), Event::Passage(&passage))?;
             Ok(true)
         })
     }

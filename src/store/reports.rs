@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
-use crate::record::{AuditEvent, Classification, Report};
+use crate::record::{AuditEvent, Classification, Event, Report};
 use crate::store::columns::{Json, Micros, monotonic_us, stamp};
 use crate::store::failure::optional;
-use crate::store::{Pending, Store, audit, classifications};
+use crate::store::{Pending, Store, audit, classifications, outbox};
 
 pub(super) const NEWEST: &str =
     "SELECT * FROM reports WHERE vehicle_id = ?1 ORDER BY created_at DESC, rowid DESC LIMIT 1";
@@ -39,9 +39,10 @@ pub struct ReportPlace {
 impl Store {
     /// Stores a report, the classification it rests on and the audit row: all or nothing, durable once answered.
     pub fn record_report(&self, report: Report, classification: Classification, event: AuditEvent) -> Pending<()> {
-        let keep = self.0.classifications_max;
+        let (keep, events) = (self.0.classifications_max, self.0.events.clone());
         self.write(move |connection| {
             classifications::insert(connection, &classification, keep)?;
+            outbox::append(connection, events.as_ref(), Event::Classification(&classification))?;
             let sql = "INSERT INTO reports (id, vehicle_id, data, status, class, confidence, user_id, created_at,
                     clock_synced, boot_id, monotonic_us)
                 VALUES (?1, ?2, ?3, 'completed', ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -57,6 +58,7 @@ impl Store {
                 &*report.created.boot_id,
                 monotonic_us(&report.created),
             ])?;
+            outbox::append(connection, events.as_ref(), Event::Report(&report))?;
             audit::append(connection, &event)
         })
     }

@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::{Error, Result};
-use crate::record::{Gap, SlotWidth, WatchSpan};
+use crate::record::{Event, Gap, SlotWidth, WatchSpan};
 use crate::store::columns::{Micros, monotonic_us};
 use crate::store::counts::{self, Head};
+use crate::store::outbox::{self, EventEncoder};
 use crate::store::{Pending, Store};
 
 /// A longer stretch comes from a wall clock that jumped; it would touch very many slots.
@@ -17,11 +18,12 @@ impl Store {
     /// Adds stretches of watching and not watching to the slots they cover: all or nothing, durable once answered. What is
     /// recorded twice counts twice.
     pub fn record_watch(&self, spans: Vec<WatchSpan>) -> Pending<()> {
-        self.write(move |connection| spans.iter().try_for_each(|span| record(connection, span)))
+        let events = self.0.events.clone();
+        self.write(move |connection| spans.iter().try_for_each(|span| record(connection, span, events.as_ref())))
     }
 }
 
-fn record(connection: &Connection, span: &WatchSpan) -> Result<()> {
+fn record(connection: &Connection, span: &WatchSpan, events: Option<&EventEncoder>) -> Result<()> {
     let (from, until) = (span.from.at, span.until.at);
     if until.duration_since(from) > SPAN_MAX {
         return Err(Error::internal(format!("A stretch of watching from {from} to {until} is too long to be true.")));
@@ -30,6 +32,7 @@ fn record(connection: &Connection, span: &WatchSpan) -> Result<()> {
         return Ok(());
     }
     cover(connection, from, until, span.gap, 1)?;
+    outbox::append(connection, events, Event::Watch(span))?;
     if !(span.from.synced && span.until.synced) {
         note_unsynced(connection, span)?;
     }

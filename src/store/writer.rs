@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
+use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 use crate::store::database::{self, BUSY_TIMEOUT};
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     pub path: PathBuf,
     pub jobs: Jobs,
     pub heartbeat: Arc<Heartbeat>,
+    /// Told of each commit.
+    pub recorded: Arc<Notify>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -96,6 +99,7 @@ impl Writer {
         }
         transaction.commit()?;
         self.metrics.store_commits.inc();
+        self.recorded.notify_one();
         Ok(())
     }
 

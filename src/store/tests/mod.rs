@@ -4,6 +4,7 @@ mod accounts;
 mod group_commit;
 mod ledger;
 mod opening;
+mod outbox;
 mod records;
 mod trail;
 
@@ -73,6 +74,7 @@ fn settings(directory: &TempDir) -> StoreSettings {
         readers: 2,
         classifications_max: 1_000,
         crop_bytes_max: 10_000,
+        events: None,
     }
 }
 

@@ -1,0 +1,37 @@
+//! What the central site is told of.
+
+use crate::clock::Stamp;
+use crate::record::{Classification, Passage, Report, WatchSpan};
+
+/// Something that was recorded, on its way into the outbox.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Passage(&'a Passage),
+    /// Of an upload; what the camera saw is told as passages.
+    Classification(&'a Classification),
+    Report(&'a Report),
+    Watch(&'a WatchSpan),
+}
+
+impl Event<'_> {
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Passage(_) => "passage",
+            Self::Classification(_) => "classification",
+            Self::Report(_) => "report",
+            Self::Watch(_) => "watch",
+        }
+    }
+
+    /// When it was complete.
+    #[must_use]
+    pub const fn at(&self) -> &Stamp {
+        match self {
+            Self::Passage(passage) => &passage.ended,
+            Self::Classification(classification) => &classification.created,
+            Self::Report(report) => &report.created,
+            Self::Watch(span) => &span.until,
+        }
+    }
+}
