@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
-use crate::capture::{CameraWatch, SourceSpec, Supervisor};
+use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
 use crate::classifier::{LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, load};
@@ -128,8 +128,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         settings.worker_count()
     );
     let lane = inference.lane();
-    let source: SourceSpec = config.capture.source.parse()?;
-    let capture = start_capture(source, config.capture.fps, &clock, &metrics, lane.clone())?;
+    let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone())?;
     let api = Api::new(Parts {
         config: config.clone(),
         state_directory,
@@ -147,13 +146,12 @@ fn build(loaded: &Loaded) -> Result<Unit> {
 }
 
 fn start_capture(
-    source: SourceSpec,
-    fps: f64,
+    settings: capture::Settings,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
     lane: Lane,
 ) -> Result<Supervisor> {
-    Supervisor::start(source, fps, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
+    Supervisor::start(settings, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
 }
 
 /// The model that the configuration names, or the activated one, or the built-in choice.
@@ -206,6 +204,31 @@ pub fn inference_settings(loaded: &Loaded) -> inference::Settings {
         picture_pixels_max: classifier.picture_pixels_max,
         frame_age_max: Duration::from_millis(loaded.config.capture.frame_age_max_ms),
     }
+}
+
+/// The capture side's share of the configuration.
+///
+/// # Errors
+/// Config when the source cannot be read.
+pub fn capture_settings(loaded: &Loaded) -> Result<capture::Settings> {
+    let wanted = &loaded.config.capture;
+    let size = (wanted.width > 0).then_some((wanted.width, wanted.height));
+    let mut settings = capture::Settings {
+        source: wanted.source.parse()?,
+        wish: Wish { size, fps: wanted.fps, format: wanted.format },
+        frame_deadline: Duration::from_millis(wanted.frame_deadline_ms),
+        frozen_after: Duration::from_millis(wanted.frozen_after_ms),
+        frame_age_max: Duration::from_millis(wanted.frame_age_max_ms),
+        picture_pixels_max: loaded.config.classifier.picture_pixels_max,
+        pauses: Pauses::default(),
+    };
+    if let SourceSpec::Replay(replay) = &settings.source {
+        // A recording of one picture in ten seconds is no blocked camera.
+        let fps = replay.fps.unwrap_or(wanted.fps);
+        let period = if fps > 0.0 { Duration::from_secs_f64(3.0 / fps) } else { Duration::ZERO };
+        settings.frame_deadline = settings.frame_deadline.max(period);
+    }
+    Ok(settings)
 }
 
 /// Stores what the workers say of camera frames. Camera rows share the uploads' commits; nobody waits for them.

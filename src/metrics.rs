@@ -48,6 +48,8 @@ pub struct Metrics {
     pub limit_hits: IntCounterVec,
     pub frames: IntCounterVec,
     pub frame_age: Gauge,
+    pub camera_state: IntGaugeVec,
+    pub camera_faults: IntCounterVec,
     pub queue_depth: IntGaugeVec,
     pub store_commits: IntCounter,
     pub store_bytes: IntGauge,
@@ -77,6 +79,9 @@ impl Metrics {
         }
         for result in ["captured", "dropped", "stale", "invalid"] {
             metrics.frames.with_label_values(&[result]);
+        }
+        for fault in ["disconnected", "stalled", "frozen", "dark", "bright", "covered"] {
+            metrics.camera_faults.with_label_values(&[fault]);
         }
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("VEHICLE_CLASSIFIER_COMMIT")]).set(1.0);
         Ok(metrics)
@@ -121,6 +126,8 @@ impl Metrics {
             )?,
             frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
             frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
+            camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
+            camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,
             queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
             store_commits: counter(
                 r,

@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("daemon", &["api", "auth", "capture", "classifier", "inference", "place", "store"]),
     ("api", &["auth", "capture", "classifier", "imaging", "inference", "report", "store"]),
     ("inference", &["imaging", "classifier"]),
-    ("capture", &[]),
+    ("capture", &["imaging"]),
     ("imaging", &[]),
     ("classifier", &[]),
     ("report", &[]),

@@ -6,15 +6,22 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 
+mod format;
 mod jpeg_stream;
 mod replay;
+mod sight;
 mod supervisor;
+mod v4l2;
+mod watch;
 
+pub use format::{Offer, PixelFormat, Wish, list};
 pub use replay::Replay;
-pub use supervisor::{CameraState, CameraWatch, Obscurity, Supervisor};
+pub use supervisor::{Pauses, Settings, Supervisor};
+pub use v4l2::V4l2;
+pub use watch::{CameraState, CameraWatch, Obscurity};
 
-/// Something that yields frames at its own pace.
-pub trait FrameSource: Send {
+/// Something that yields frames at its own pace. It lives on the thread that opened it.
+pub trait FrameSource {
     /// The next frame, or none when the source has come to its end.
     ///
     /// # Errors
@@ -27,6 +34,8 @@ pub trait FrameSource: Send {
 pub enum SourceSpec {
     None,
     Replay(ReplaySpec),
+    /// A camera's device, or a link to it.
+    V4l2(PathBuf),
 }
 
 /// `replay:PATH?fps=N&loop=BOOL`.
@@ -48,7 +57,11 @@ impl FromStr for SourceSpec {
         if text == "none" {
             return Ok(Self::None);
         }
-        let rest = text.strip_prefix("replay:").ok_or_else(|| bad("use none or replay:PATH"))?;
+        if let Some(device) = text.strip_prefix("v4l2:") {
+            let absolute = Some(PathBuf::from(device)).filter(|path| path.is_absolute());
+            return absolute.map(Self::V4l2).ok_or_else(|| bad("name the device, such as v4l2:/dev/video0"));
+        }
+        let rest = text.strip_prefix("replay:").ok_or_else(|| bad("use none, v4l2:/dev/video0 or replay:PATH"))?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.is_empty() {
             return Err(bad("the path is missing"));
@@ -79,8 +92,12 @@ mod tests {
         assert_eq!("none".parse::<SourceSpec>().unwrap(), SourceSpec::None);
         let spec = ReplaySpec { path: "/a b/c".into(), fps: Some(30.0), repeat: true };
         assert_eq!("replay:/a b/c?fps=30&loop=true".parse::<SourceSpec>().unwrap(), SourceSpec::Replay(spec));
+        let camera = "v4l2:/dev/v4l/by-id/usb-a:b".parse::<SourceSpec>().unwrap();
+        assert_eq!(camera, SourceSpec::V4l2("/dev/v4l/by-id/usb-a:b".into()));
         for (text, reason) in [
-            ("file:/x", "use none or replay:PATH"),
+            ("file:/x", "use none, v4l2:/dev/video0 or replay:PATH"),
+            ("v4l2:", "name the device"),
+            ("v4l2:video0", "name the device"),
             ("replay:", "path is missing"),
             ("replay:/x?fps=-1", "from 0"),
             ("replay:/x?fps=NaN", "from 0"),

@@ -1,87 +1,120 @@
-//! The capture thread: opens the source, hands every frame on, and opens the source anew when it breaks.
+//! Keeps the source running: one connection after another, each on a thread of its own.
+//!
+//! A camera driver can block a thread for ever, so the thread that reads frames is never waited for: the supervising thread
+//! watches it by the clock, interrupts it when no fresh frame came within the deadline, and goes on without it if that does
+//! not help. The number of threads left behind is bounded.
 
+use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::capture::{FrameSource, Replay, SourceSpec};
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::Signal;
+
+use crate::capture::replay::Wait;
+use crate::capture::sight::{Judge, Sight};
+use crate::capture::watch::{Activity, CameraState, CameraWatch, Shared};
+use crate::capture::{FrameSource, Replay, SourceSpec, V4l2, Wish};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::imaging::Limits;
 use crate::metrics::Metrics;
 
-/// First pause before a broken source is opened again; doubled each time up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Interrupts a thread that waits for a driver. Nothing else in the unit uses it.
+const INTERRUPT: Signal = Signal::SIGUSR1;
+/// Connections whose thread did not come back. With so many, no further one is begun until one of them ends.
+const ABANDONED_MAX: usize = 3;
 
-/// What the capture side is doing, for health and diagnostics.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CameraState {
-    /// `capture.source = "none"`.
-    Off,
-    /// Opening, or between two attempts; with the last error.
-    Disconnected(Option<String>),
-    Connected,
-    /// Frames come, but the picture stands still; the camera is opened anew.
-    Frozen,
-    /// Frames come and show nothing to count by.
-    Obscured(Obscurity),
-    /// A replay came to its end.
-    Ended,
+/// How the source is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub source: SourceSpec,
+    pub wish: Wish,
+    /// A camera that gives no fresh frame for so long is opened anew.
+    pub frame_deadline: Duration,
+    /// A picture that stands still for so long is frozen.
+    pub frozen_after: Duration,
+    /// A frame older than this when it comes is dropped as stale.
+    pub frame_age_max: Duration,
+    pub picture_pixels_max: u64,
+    pub pauses: Pauses,
 }
 
-/// Why a picture shows nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obscurity {
-    /// Black: no light, or a lens cap.
-    Dark,
-    /// White: overexposed.
-    Bright,
-    /// One even grey: something is in front of the lens.
-    Covered,
+/// The waits of the supervisor.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// Before a broken source is opened again; doubled each time it gave no frame, up to the longest.
+    pub shortest: Duration,
+    pub longest: Duration,
+    /// Opening may take so long: some cameras boot then.
+    pub opening: Duration,
+    /// An interrupted thread gets so long to come back.
+    pub farewell: Duration,
 }
 
-/// The capture thread and how to stop it.
+impl Default for Pauses {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { shortest: seconds(1), longest: seconds(30), opening: seconds(15), farewell: seconds(1) }
+    }
+}
+
+/// Opens the source; called on the connection's own thread.
+pub(super) type Opener = Box<dyn Fn(Wait) -> Result<Box<dyn FrameSource>> + Send + Sync>;
+/// Gets every fresh frame.
+pub(super) type Taker = Box<dyn Fn(Frame) + Send + Sync>;
+
+/// The supervising thread and how to stop it.
 pub struct Supervisor {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    stop: Condvar,
-}
-
-struct State {
-    camera: CameraState,
-    stopping: bool,
-    last_frame: Option<Instant>,
-    /// Since when the present frame is being handed on.
-    handing_since: Option<Instant>,
-}
-
 impl Supervisor {
-    /// Starts the thread (none for [`SourceSpec::None`]); `take` gets every frame.
+    /// Starts the thread (none for [`SourceSpec::None`]); `take` gets every fresh frame.
     ///
     /// # Errors
     /// Internal when the thread cannot be started.
     pub fn start(
-        spec: SourceSpec,
-        fps_default: f64,
+        settings: Settings,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        take: impl Fn(Frame) + Send + 'static,
+        take: impl Fn(Frame) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let off = spec == SourceSpec::None;
-        let camera = if off { CameraState::Off } else { CameraState::Disconnected(None) };
-        let state = Mutex::new(State { camera, stopping: false, last_frame: None, handing_since: None });
-        let shared = Arc::new(Shared { state, stop: Condvar::new() });
-        if off {
-            return Ok(Self { shared, thread: None });
-        }
-        let run = Run { spec, fps_default, clock, metrics, shared: shared.clone() };
-        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || run.run(&take));
+        let (spec, wish, opening_clock) = (settings.source.clone(), settings.wish.clone(), clock.clone());
+        let open: Opener = match spec {
+            SourceSpec::None => {
+                let shared = Arc::new(Shared::new(CameraState::Off, metrics));
+                return Ok(Self { shared, thread: None });
+            }
+            SourceSpec::Replay(spec) => {
+                Box::new(move |wait| Ok(Box::new(Replay::open(spec.clone(), wish.fps, opening_clock.clone(), wait)?)))
+            }
+            SourceSpec::V4l2(path) => Box::new(move |_| Ok(Box::new(V4l2::open(&path, &wish, opening_clock.clone())?))),
+        };
+        Self::with_source(settings, open, clock, metrics, Box::new(take))
+    }
+
+    /// The same with any source.
+    pub(super) fn with_source(
+        settings: Settings,
+        open: Opener,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        take: Taker,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared::new(CameraState::Disconnected(None), metrics.clone()));
+        // Interrupting works by the handler's mere presence; the flag is nobody's.
+        signal_hook::flag::register(INTERRUPT as i32, Arc::new(AtomicBool::new(false)))
+            .map_err(|cause| Error::internal("Blocked cameras cannot be interrupted.").because(cause))?;
+        let judge = Mutex::new(Judge::new(settings.frozen_after, Limits { pixels_max: settings.picture_pixels_max }));
+        let reader = Reader { settings, open, clock, metrics, judge, take, shared: shared.clone() };
+        let run = Run { reader: Arc::new(reader), shared: shared.clone(), abandoned: Vec::new() };
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || run.run());
         let thread = thread.map_err(|cause| Error::internal("The capture thread cannot be started.").because(cause))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -92,171 +125,223 @@ impl Supervisor {
         CameraWatch { shared: self.shared.clone() }
     }
 
-    /// Stops the thread and joins it.
+    /// Stops the thread and joins it. A blocked driver cannot hold this up.
     pub fn stop(self) {
-        self.shared.lock().stopping = true;
-        self.shared.stop.notify_all();
+        self.shared.stop();
         if self.thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the capture thread had panicked");
         }
     }
 }
 
-/// Tells how the camera is.
-#[derive(Clone)]
-pub struct CameraWatch {
-    shared: Arc<Shared>,
-}
-
-impl CameraWatch {
-    #[must_use]
-    pub fn state(&self) -> CameraState {
-        self.shared.lock().camera.clone()
-    }
-
-    /// Whether the thread has been handing on one frame for longer than `limit`.
-    #[must_use]
-    pub fn stuck(&self, limit: Duration) -> bool {
-        self.shared.lock().handing_since.is_some_and(|since| since.elapsed() > limit)
-    }
-
-    /// Time since the newest frame; none before the first.
-    #[must_use]
-    pub fn since_frame(&self) -> Option<Duration> {
-        self.shared.lock().last_frame.map(|at| at.elapsed())
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for `time` unless the unit stops; false when it does.
-    fn wait(&self, time: Duration) -> bool {
-        let state = self.lock();
-        let waited = self.stop.wait_timeout_while(state, time, |state| !state.stopping);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.stopping
-    }
-
-    fn note(&self, last_frame: Option<Instant>, handing_since: Option<Instant>) {
-        let mut state = self.lock();
-        state.last_frame = last_frame;
-        state.handing_since = handing_since;
-    }
-
-    fn show(&self, camera: CameraState) {
-        let mut state = self.lock();
-        if state.camera != camera {
-            match &camera {
-                CameraState::Disconnected(Some(why)) => tracing::warn!("camera: {why}"),
-                CameraState::Connected => tracing::info!("camera: frames are coming"),
-                CameraState::Frozen => tracing::warn!("camera: the picture stands still"),
-                CameraState::Obscured(why) => tracing::warn!("camera: the picture shows nothing ({why:?})"),
-                CameraState::Ended => tracing::info!("camera: the replay has ended"),
-                CameraState::Off | CameraState::Disconnected(None) => {}
-            }
-            state.camera = camera;
-        }
-    }
-}
-
+/// One connection at a time, on the supervising thread.
 struct Run {
-    spec: SourceSpec,
-    fps_default: f64,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    reader: Arc<Reader>,
     shared: Arc<Shared>,
+    abandoned: Vec<JoinHandle<()>>,
 }
 
 impl Run {
-    fn run(&self, take: &dyn Fn(Frame)) {
-        let mut pause = PAUSE_MIN;
+    fn run(mut self) {
+        let pauses = self.reader.settings.pauses;
+        let mut pause = pauses.shortest;
         loop {
             let before = self.shared.lock().last_frame;
-            // A camera library that panics must cost one connection, not the thread.
-            let ended = catch_unwind(AssertUnwindSafe(|| self.stream(take)))
-                .unwrap_or_else(|_| Err(Error::internal("the camera library failed")));
-            if self.shared.lock().stopping {
-                return;
-            }
+            let ended = self.connect();
+            let (stopping, framed, frozen) = {
+                let state = self.shared.lock();
+                (state.stopping, state.last_frame != before, state.camera == CameraState::Frozen)
+            };
             match ended {
+                Ok(()) if stopping => return,
                 Ok(()) => return self.shared.show(CameraState::Ended),
+                // A picture that stands still goes on being one until another comes.
+                Err(_) if framed && frozen => {}
                 Err(error) => self.shared.show(CameraState::Disconnected(Some(error.chain()))),
             }
-            if self.shared.lock().last_frame != before {
-                pause = PAUSE_MIN;
+            if framed && !frozen {
+                pause = pauses.shortest;
             }
             if !self.shared.wait(pause) {
                 return;
             }
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(pauses.longest);
         }
     }
 
-    /// Hands on frames until the source ends (Ok) or breaks.
-    fn stream(&self, take: &dyn Fn(Frame)) -> Result<()> {
-        let Some(mut source) = self.open()? else { return Ok(()) };
-        while let Some(frame) = source.next()? {
-            self.metrics.frames.with_label_values(&["captured"]).inc();
-            let now = Instant::now();
-            self.shared.note(Some(now), Some(now));
-            self.shared.show(CameraState::Connected);
-            take(frame);
-            self.shared.note(Some(now), None);
+    /// Lives through one connection: Ok when the source ended or the unit stops.
+    fn connect(&mut self) -> Result<()> {
+        self.call_back_abandoned();
+        if self.abandoned.len() >= ABANDONED_MAX {
+            let message = "The camera's driver blocks every attempt. Cut the camera's power, or restart the unit.";
+            return Err(Error::unavailable(message, self.reader.settings.pauses.longest));
         }
-        Ok(())
+        let number = self.shared.begin();
+        let reader = self.reader.clone();
+        let thread = std::thread::Builder::new().name(format!("camera-{number}")).spawn(move || reader.run(number));
+        let thread = thread.map_err(|cause| Error::internal("No thread for the camera.").because(cause))?;
+        let ended = self.attend();
+        self.part_with(thread);
+        ended
     }
 
-    fn open(&self) -> Result<Option<Box<dyn FrameSource>>> {
-        match &self.spec {
-            SourceSpec::None => Ok(None),
-            SourceSpec::Replay(spec) => {
-                let shared = self.shared.clone();
-                let wait = Box::new(move |time| shared.wait(time));
-                Ok(Some(Box::new(Replay::open(spec.clone(), self.fps_default, self.clock.clone(), wait)?)))
+    /// Watches the connection until it ends, the unit stops, or the clock says that it blocks.
+    fn attend(&self) -> Result<()> {
+        let settings = &self.reader.settings;
+        let mut state = self.shared.lock();
+        loop {
+            if state.stopping {
+                return Ok(());
+            }
+            if let Some(ended) = state.ended.take() {
+                return ended;
+            }
+            let limit = match state.activity {
+                Activity::Opening => settings.pauses.opening.max(settings.frame_deadline),
+                Activity::Waiting => settings.frame_deadline,
+                // Not the camera's fault; the watchdog looks at that.
+                Activity::Handing => {
+                    state = self.shared.wait_change(state, settings.frame_deadline);
+                    continue;
+                }
+            };
+            let left = limit.saturating_sub(state.since.elapsed());
+            if left.is_zero() {
+                self.reader.metrics.camera_faults.with_label_values(&["stalled"]).inc();
+                let seconds = limit.as_secs_f64();
+                return Err(Error::unavailable(
+                    format!("The camera gave no fresh frame for {seconds} s; it is opened anew."),
+                    settings.pauses.shortest,
+                ));
+            }
+            state = self.shared.wait_change(state, left);
+        }
+    }
+
+    /// The thread has ended or ends at the interruption; else it is left behind.
+    fn part_with(&mut self, thread: JoinHandle<()>) {
+        let farewell = std::time::Instant::now() + self.reader.settings.pauses.farewell;
+        // From here on nothing that the thread says counts.
+        let mut state = self.shared.lock();
+        state.connection += 1;
+        while !thread.is_finished() && std::time::Instant::now() < farewell {
+            interrupt(&thread);
+            state = self.shared.wait_change(state, INTERRUPT_PERIOD);
+        }
+        drop(state);
+        self.abandoned.push(thread);
+        self.call_back_abandoned();
+        if !self.abandoned.is_empty() {
+            tracing::warn!("camera: {} connection(s) still blocked in the driver", self.abandoned.len());
+        }
+    }
+
+    fn call_back_abandoned(&mut self) {
+        for thread in std::mem::take(&mut self.abandoned) {
+            if thread.is_finished() {
+                // A panic was caught and reported where it happened.
+                let _ = thread.join();
+            } else {
+                interrupt(&thread);
+                self.abandoned.push(thread);
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
+/// How often a thread is interrupted that is to end: it may have been on its way into the driver the first time.
+const INTERRUPT_PERIOD: Duration = Duration::from_millis(20);
 
-    fn start(source: &str, take: impl Fn(Frame) + Send + 'static) -> Supervisor {
-        let metrics = Arc::new(Metrics::new().unwrap());
-        Supervisor::start(source.parse().unwrap(), 2.0, Arc::new(SystemClock::new()), metrics, take).unwrap()
-    }
-
-    #[test]
-    fn frames_come_until_the_replay_ends() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["a.png", "b.png"] {
-            std::fs::write(directory.path().join(name), name).unwrap();
-        }
-        let (send, receive) = std::sync::mpsc::channel();
-        let supervisor = start(&format!("replay:{}?fps=0", directory.path().display()), move |frame| {
-            send.send(frame.sequence).unwrap();
-        });
-        // The channel closes when the thread, which owns its sending end, has ended.
-        assert_eq!(receive.into_iter().collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(supervisor.watch().state(), CameraState::Ended);
-        supervisor.stop();
-    }
-
-    #[test]
-    fn a_missing_source_is_reported_and_stopping_does_not_wait_for_the_pause() {
-        let supervisor = start("replay:/nonexistent", |_| {});
-        let watch = supervisor.watch();
-        while !matches!(watch.state(), CameraState::Disconnected(Some(_))) {
-            std::thread::yield_now();
-        }
-        let CameraState::Disconnected(Some(why)) = watch.state() else { panic!("connected to nothing") };
-        assert!(why.contains("/nonexistent"), "{why}");
-        let begun = Instant::now();
-        supervisor.stop();
-        assert!(begun.elapsed() < PAUSE_MIN, "the pause was slept through");
+/// Makes a thread's `poll` in the driver return.
+fn interrupt(thread: &JoinHandle<()>) {
+    // Only a thread that was not joined yet has a valid id, and those are the only ones there are handles of.
+    if let Err(cause) = pthread_kill(thread.as_pthread_t(), INTERRUPT) {
+        tracing::debug!("camera: a blocked thread cannot be interrupted: {cause}");
     }
 }
+
+/// What the threads of the connections do.
+struct Reader {
+    settings: Settings,
+    open: Opener,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    judge: Mutex<Judge>,
+    take: Taker,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    fn run(&self, number: u64) {
+        // A camera library that panics must cost one connection, not the unit.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.stream(number)))
+            .unwrap_or_else(|_| Err(Error::internal("The camera library failed; the camera is opened anew.")));
+        self.shared.end(number, ended);
+    }
+
+    /// Hands on frames until the source ends (Ok) or breaks.
+    fn stream(&self, number: u64) -> Result<()> {
+        let shared = self.shared.clone();
+        let mut source = (self.open)(Box::new(move |time| shared.wait(time)))?;
+        if !self.shared.turn(number, Activity::Waiting) {
+            return Ok(());
+        }
+        let mut first = None;
+        while let Some(frame) = source.next()? {
+            if !self.shared.is_present(number) {
+                return Ok(());
+            }
+            self.count("captured");
+            if self.is_stale(&frame) {
+                self.count("stale");
+                continue;
+            }
+            let sight = self.judge.lock().unwrap_or_else(PoisonError::into_inner).look(&frame);
+            if !self.shared.turn(number, Activity::Handing) {
+                return Ok(());
+            }
+            let frozen = self.judged(sight)?;
+            // A camera just opened may give an old picture first.
+            let open_for = frame.captured.monotonic.saturating_sub(*first.get_or_insert(frame.captured.monotonic));
+            (self.take)(frame);
+            if !self.shared.turn(number, Activity::Waiting) {
+                return Ok(());
+            }
+            if frozen && open_for >= self.settings.frozen_after {
+                return Err(Error::unavailable(
+                    "The camera's picture stands still; it is opened anew.",
+                    Duration::ZERO,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what the judge found; true when the camera has to be opened anew for it. A recording does not get better by
+    /// being played from its beginning.
+    fn judged(&self, sight: Result<Sight>) -> Result<bool> {
+        let recorded = matches!(self.settings.source, SourceSpec::Replay(_));
+        let sight = match sight {
+            Err(error) if !recorded => return Err(error),
+            Err(_) => return Ok(false),
+            Ok(sight) => sight,
+        };
+        self.shared.show(match sight {
+            Sight::Clear => CameraState::Connected,
+            Sight::Frozen => CameraState::Frozen,
+            Sight::Obscured(why) => CameraState::Obscured(why),
+        });
+        Ok(sight == Sight::Frozen && !recorded)
+    }
+
+    fn is_stale(&self, frame: &Frame) -> bool {
+        self.clock.now().monotonic.saturating_sub(frame.captured.monotonic) > self.settings.frame_age_max
+    }
+
+    fn count(&self, result: &str) {
+        self.metrics.frames.with_label_values(&[result]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests;

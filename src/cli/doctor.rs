@@ -1,18 +1,21 @@
 //! `doctor [--json]`: everything a technician would check, one line each, with the remedy.
 
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::api::disk_free;
-use crate::capture::SourceSpec;
+use crate::capture::{FrameSource, SourceSpec, V4l2, list};
 use crate::cli::model::{proof, proven};
 use crate::cli::{Context, say, say_json};
-use crate::clock::synchronised;
+use crate::clock::{SystemClock, synchronised};
 use crate::config::{Sources, load};
-use crate::daemon::load_model;
+use crate::daemon::{capture_settings, load_model};
 use crate::error::{Error, Result};
 
 /// Less free space than this is a warning.
@@ -126,6 +129,39 @@ fn camera(context: &Context) -> Result<(Verdict, String)> {
         }
         SourceSpec::Replay(spec) => {
             Ok((Verdict::Failed, format!("the replay {} does not exist; correct capture.source", spec.path.display())))
+        }
+        SourceSpec::V4l2(path) => one_frame(path, context),
+    }
+}
+
+/// Opens the camera as the unit would and takes one frame. On a thread of its own: a driver may block for ever.
+fn one_frame(path: PathBuf, context: &Context) -> Result<(Verdict, String)> {
+    let settings = capture_settings(&context.loaded)?;
+    let (send, receive) = channel();
+    let said = path.display().to_string();
+    let look = move || -> Result<(Verdict, String)> {
+        let offers = V4l2::offers(&path)?;
+        let mut camera = V4l2::open(&path, &settings.wish, Arc::new(SystemClock::new()))?;
+        let begun = Instant::now();
+        let bytes = camera.next()?.map_or(0, |frame| frame.bytes.len());
+        let (working, took) = (camera.working(), begun.elapsed().as_millis());
+        let offered = list(&offers);
+        Ok((Verdict::Ok, format!("{said}: {working}; a frame of {bytes} bytes after {took} ms; it offers {offered}")))
+    };
+    std::thread::spawn(move || send.send(look()));
+    let limit = settings.pauses.opening + settings.frame_deadline;
+    match receive.recv_timeout(limit) {
+        // The running unit has the camera: it knows best.
+        Ok(Err(error)) if error.to_string().contains("Another program uses it") => {
+            Ok((Verdict::Note, format!("in use, as it is while the unit runs ({error})")))
+        }
+        Ok(found) => found,
+        Err(RecvTimeoutError::Timeout) => Ok((
+            Verdict::Failed,
+            format!("no frame within {} s: the driver blocks; plug the camera in again", limit.as_secs()),
+        )),
+        Err(RecvTimeoutError::Disconnected) => {
+            Ok((Verdict::Failed, "the camera library failed; plug the camera in again".into()))
         }
     }
 }

@@ -8,4 +8,4 @@ mod sections;
 mod validation;
 
 pub use layers::{Loaded, Sources, load};
-pub use sections::{Api, Auth, Capture, Classifier, Config, Log, LogFormat, Secret, Store, Unit};
+pub use sections::{Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Unit};

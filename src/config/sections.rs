@@ -130,17 +130,61 @@ impl Default for Auth {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
-    /// `none`, or `replay:PATH` with a directory of pictures or a `.mjpeg` file, and `?fps=N&loop=true`.
+    /// `none`, `v4l2:/dev/video0` (or a stable link such as `/dev/v4l/by-id/…`), or `replay:PATH` with a directory of pictures
+    /// or a `.mjpeg` file, and `?fps=N&loop=true`.
     pub source: String,
-    /// Frames a second to take from a replay that names none.
+    /// Size asked of the camera, in pixels; both or neither. 0: the size it offers nearest to 640 × 480.
+    pub width: u32,
+    pub height: u32,
+    /// Frames a second: of a camera the slowest rate it offers that reaches this, else its fastest; of a replay that names none,
+    /// exactly this.
     pub fps: f64,
+    /// `auto` takes the format that costs least at that rate.
+    pub format: FormatWish,
+    /// A camera that gives no fresh frame for so long is reported and opened anew.
+    pub frame_deadline_ms: u64,
+    /// A picture that stands still for so long is reported as frozen, and the camera is opened anew.
+    pub frozen_after_ms: u64,
     /// A frame older than this when its turn comes is dropped as stale.
     pub frame_age_max_ms: u64,
 }
 
+/// A camera's pixel format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatWish {
+    #[default]
+    Auto,
+    Mjpeg,
+    Yuyv,
+    Nv12,
+}
+
+impl FormatWish {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Mjpeg => "mjpeg",
+            Self::Yuyv => "yuyv",
+            Self::Nv12 => "nv12",
+        }
+    }
+}
+
 impl Default for Capture {
     fn default() -> Self {
-        Self { source: "none".into(), fps: 2.0, frame_age_max_ms: 2_000 }
+        Self {
+            source: "none".into(),
+            width: 0,
+            height: 0,
+            fps: 15.0,
+            format: FormatWish::Auto,
+            frame_deadline_ms: 5_000,
+            frozen_after_ms: 5_000,
+            frame_age_max_ms: 2_000,
+        }
     }
 }
 

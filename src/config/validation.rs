@@ -69,10 +69,17 @@ impl Config {
         if !(capture.fps > 0.0 && capture.fps <= 240.0) {
             return Some(("capture.fps", "it must be above 0 and at most 240".into()));
         }
-        if capture.source != "none" && capture.source.strip_prefix("replay:").is_none_or(str::is_empty) {
-            return Some(("capture.source", format!("{:?} is no source; use none or replay:PATH", capture.source)));
+        let named = |kind: &str| capture.source.strip_prefix(kind).is_some_and(|rest| !rest.is_empty());
+        if capture.source != "none" && !named("replay:") && !named("v4l2:/") {
+            let reason = format!("{:?} is no source; use none, v4l2:/dev/video0 or replay:PATH", capture.source);
+            return Some(("capture.source", reason));
+        }
+        if (capture.width == 0) != (capture.height == 0) {
+            return Some(("capture.width", "name width and height, or neither".into()));
         }
         at_least("capture.frame_age_max_ms", capture.frame_age_max_ms, 1)
+            .or_else(|| at_least("capture.frame_deadline_ms", capture.frame_deadline_ms, 500))
+            .or_else(|| at_least("capture.frozen_after_ms", capture.frozen_after_ms, 1_000))
     }
 
     fn rest_problem(&self) -> Option<(&'static str, String)> {

@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod browser;
+mod camera;
 mod command_line;
 mod crash;
 mod delegate;

@@ -1,0 +1,201 @@
+//! Whether a camera that gives frames can see: a picture that stands still, and one that shows nothing. Pure; time is that of
+//! the frames.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::capture::Obscurity;
+use crate::error::Result;
+use crate::frame::Frame;
+use crate::imaging::{self, Limits, Luma};
+
+/// How often a picture is looked at for showing nothing: each look decodes it.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
+/// So many looks in a row must find nothing: a lorry that passes close by, or a flash, is no covered lens.
+const LOOKS_OBSCURED: u32 = 3;
+/// So many looks in a row that cannot read the picture condemn the connection.
+const LOOKS_UNREADABLE: u32 = 3;
+/// The looked-at picture has at most so many columns.
+const COLUMNS_MAX: u32 = 64;
+
+// In the 8 bits of luma, which raw frames use from 16 to 235 only. Measured on the darkest and brightest twentieth of the small
+// picture, so that a few lamps or reflections decide nothing.
+/// A picture in which hardly anything is brighter is black.
+const DARK_MAX: u8 = 40;
+/// A picture in which hardly anything is darker is overexposed.
+const BRIGHT_MIN: u8 = 230;
+/// A picture between whose dark and bright parts lies less shows one even grey.
+const SPREAD_MIN: u8 = 10;
+
+/// What a frame shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    Clear,
+    Frozen,
+    Obscured(Obscurity),
+}
+
+/// The judge of one camera, kept over reconnections: a picture that stood still before and after is still the same picture.
+pub struct Judge {
+    frozen_after: Duration,
+    limits: Limits,
+    /// The newest frame's bytes.
+    last: Option<Arc<[u8]>>,
+    /// When the first of the frames that are all like the newest came.
+    same_since: Duration,
+    next_look: Option<Duration>,
+    /// What the newest looks found and how many in a row found nothing.
+    found: Option<Obscurity>,
+    nothing: u32,
+    unreadable: u32,
+}
+
+impl Judge {
+    #[must_use]
+    pub fn new(frozen_after: Duration, limits: Limits) -> Self {
+        let (last, next_look, found) = (None, None, None);
+        Self { frozen_after, limits, last, same_since: Duration::ZERO, next_look, found, nothing: 0, unreadable: 0 }
+    }
+
+    /// Looks at the next frame.
+    ///
+    /// # Errors
+    /// What the decoder says when the camera's pictures cannot be read, several times in a row.
+    pub fn look(&mut self, frame: &Frame) -> Result<Sight> {
+        let now = frame.captured.monotonic;
+        // Live pictures differ within the first bytes: noise sees to that.
+        let same = self.last.as_ref().is_some_and(|last| *last == frame.bytes);
+        if !same {
+            self.last = Some(frame.bytes.clone());
+            self.same_since = now;
+        }
+        if self.next_look.is_none_or(|due| now >= due) {
+            self.next_look = Some(now + LOOK_PERIOD);
+            self.look_closely(frame)?;
+        }
+        // A black picture compresses to the same bytes again and again: that it is black says more.
+        Ok(match self.found {
+            Some(why) if self.nothing >= LOOKS_OBSCURED => Sight::Obscured(why),
+            _ if same && now.saturating_sub(self.same_since) >= self.frozen_after => Sight::Frozen,
+            _ => Sight::Clear,
+        })
+    }
+
+    fn look_closely(&mut self, frame: &Frame) -> Result<()> {
+        match imaging::luma(frame, COLUMNS_MAX, &self.limits) {
+            Ok(small) => {
+                self.unreadable = 0;
+                self.found = obscurity(&small);
+                self.nothing = if self.found.is_some() { self.nothing.saturating_add(1) } else { 0 };
+                Ok(())
+            }
+            // One broken frame is the decoder's business, which counts it.
+            Err(error) => {
+                self.unreadable += 1;
+                if self.unreadable < LOOKS_UNREADABLE {
+                    return Ok(());
+                }
+                self.unreadable = 0;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Why the picture shows nothing; none when it shows something.
+fn obscurity(small: &Luma) -> Option<Obscurity> {
+    let mut samples = small.samples.clone();
+    samples.sort_unstable();
+    let at = |share: usize| samples.get(samples.len().saturating_sub(1) * share / 20).copied();
+    let (dark, bright) = (at(1)?, at(19)?);
+    if bright < DARK_MAX {
+        Some(Obscurity::Dark)
+    } else if dark >= BRIGHT_MIN {
+        Some(Obscurity::Bright)
+    } else if bright - dark < SPREAD_MIN {
+        Some(Obscurity::Covered)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Stamp, SystemClock};
+    use crate::frame::{Encoding, Layout};
+
+    const FROZEN_AFTER: Duration = Duration::from_secs(5);
+
+    fn judge() -> Judge {
+        Judge::new(FROZEN_AFTER, Limits { pixels_max: 1 << 20 })
+    }
+
+    /// A raw frame at that second, whose luma is given by column and row.
+    fn frame(second: f64, value: impl Fn(usize, usize) -> u8) -> Frame {
+        let luma = (0..64 * 48).map(|at| value(at % 64, at / 64));
+        let bytes: Vec<u8> = luma.chain([128; 64 * 24]).collect();
+        let captured = Stamp { monotonic: Duration::from_secs_f64(second), ..SystemClock::new().now() };
+        let encoding = Encoding::Raw { layout: Layout::Nv12, width: 64, height: 48 };
+        Frame { sequence: 0, captured, bytes: bytes.into(), encoding, label: "cam".into() }
+    }
+
+    /// A road: shades, and noise that is different in every frame.
+    fn road(second: f64) -> Frame {
+        let seed = (second * 1e3) as usize;
+        frame(second, move |x, y| (40 + 2 * x + (x * 31 + y * 17 + seed) % 7) as u8)
+    }
+
+    fn sights(judge: &mut Judge, frames: impl IntoIterator<Item = Frame>) -> Vec<Sight> {
+        frames.into_iter().map(|frame| judge.look(&frame).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_picture_that_stands_still_is_frozen_until_it_changes() {
+        let mut judge = judge();
+        let live = (0..20).map(|second| road(f64::from(second)));
+        assert!(sights(&mut judge, live).iter().all(|sight| *sight == Sight::Clear));
+        let still = |second: f64| Frame { captured: road(second).captured, ..road(20.0) };
+        assert_eq!(sights(&mut judge, [still(20.0), still(22.0), still(24.9)]), [Sight::Clear; 3]);
+        assert_eq!(sights(&mut judge, [still(25.0), still(29.0)]), [Sight::Frozen; 2]);
+        assert_eq!(sights(&mut judge, [road(29.1)]), [Sight::Clear]);
+    }
+
+    #[test]
+    fn pictures_that_show_nothing_are_told_apart_and_a_look_clears_them() {
+        for (level, why) in [(18, Obscurity::Dark), (234, Obscurity::Bright), (120, Obscurity::Covered)] {
+            let mut judge = judge();
+            // Sensor noise of one step, and a lamp: still nothing to count by.
+            let blank = |second: f64| {
+                frame(second, move |x, y| match (x, y) {
+                    (3, 3) => 200,
+                    _ => level + ((x + y + second as usize) % 2) as u8,
+                })
+            };
+            let seen = sights(&mut judge, (0..10).map(|second| blank(f64::from(second))));
+            assert_eq!(seen[..4], [Sight::Clear; 4], "a lorry may fill the picture for a moment");
+            assert_eq!(seen[4..], [Sight::Obscured(why); 6]);
+            assert_eq!(sights(&mut judge, [road(10.0)]), [Sight::Clear], "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_black_picture_without_noise_is_dark_rather_than_frozen() {
+        let mut judge = judge();
+        let seen = sights(&mut judge, (0..20).map(|second| frame(f64::from(second), |_, _| 16)));
+        assert_eq!(seen[4..], [Sight::Obscured(Obscurity::Dark); 16]);
+    }
+
+    #[test]
+    fn a_camera_whose_pictures_cannot_be_read_is_given_up_but_not_for_one_picture() {
+        let broken =
+            |second: f64| Frame { bytes: Arc::from(&b"\xff\xd8\xff"[..]), encoding: Encoding::File, ..road(second) };
+        let mut judge = judge();
+        assert_eq!(
+            sights(&mut judge, [broken(0.0), road(2.0), broken(4.0), broken(6.0), road(8.0)]),
+            [Sight::Clear; 5]
+        );
+        assert!(judge.look(&broken(10.0)).is_ok() && judge.look(&broken(12.0)).is_ok());
+        assert!(judge.look(&broken(14.0)).unwrap_err().to_string().contains("truncated or damaged"));
+    }
+}

@@ -1,0 +1,87 @@
+//! A camera that cannot see, as health, metrics and the doctor tell it. The faults of a driver are tried beside the
+//! supervisor, and on a real one in the emulated unit (`make test-device`).
+
+use std::time::{Duration, Instant};
+
+use image::{GrayImage, ImageFormat};
+
+use crate::pictures::generated;
+use crate::unit::{Unit, run};
+
+fn until_health_says(unit: &Unit, reason: &str) -> serde_json::Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let health = unit.get("/health", "").json();
+        if health["reasons"].as_array().unwrap().iter().any(|said| said.as_str().unwrap().contains(reason)) {
+            return health;
+        }
+        assert!(Instant::now() < deadline, "{reason:?} never came: {health}\n{}", unit.log.text());
+        std::thread::yield_now();
+    }
+}
+
+fn replayed(picture: &[u8], settings: &[(&str, &str)]) -> (Unit, tempfile::TempDir) {
+    let recording = tempfile::tempdir().unwrap();
+    std::fs::write(recording.path().join("0.jpg"), picture).unwrap();
+    let source = format!("replay:{}?fps=10&loop=true", recording.path().display());
+    (Unit::with(&[&[("CAPTURE__SOURCE", source.as_str())], settings].concat()), recording)
+}
+
+#[test]
+fn a_picture_that_stands_still_degrades_the_unit() {
+    let still = generated(320, 240, 1, ImageFormat::Jpeg);
+    let (unit, _recording) = replayed(&still, &[("CAPTURE__FROZEN_AFTER_MS", "1000")]);
+    let health = until_health_says(&unit, "picture stands still");
+    assert_eq!((&health["status"], &health["camera_connected"]), (&"degraded".into(), &true.into()));
+    let admin = unit.account("alma", "admin");
+    assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_state{state=\"frozen\"}"), 1.0);
+    assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_faults_total{fault=\"frozen\"}"), 1.0);
+}
+
+#[test]
+fn a_black_picture_degrades_the_unit() {
+    let mut black = std::io::Cursor::new(Vec::new());
+    GrayImage::from_pixel(320, 240, image::Luma([12])).write_to(&mut black, ImageFormat::Jpeg).unwrap();
+    let (unit, _recording) = replayed(black.get_ref(), &[]);
+    until_health_says(&unit, "picture is black");
+    let admin = unit.account("alma", "admin");
+    assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_state{state=\"dark\"}"), 1.0);
+}
+
+#[test]
+fn a_camera_that_is_not_there_is_named_with_the_remedy_and_does_not_keep_the_unit_from_working() {
+    let unit = Unit::with(&[("CAPTURE__SOURCE", "v4l2:/dev/video-of-no-machine")]);
+    let health = until_health_says(&unit, "camera gives no frames");
+    assert_eq!(health["camera_connected"], false);
+    assert_eq!(unit.get("/health/ready", "").status, 200);
+    let admin = unit.account("alma", "admin");
+    let failing = || unit.metric(&admin, "vehicle_classifier_camera_faults_total{fault=\"disconnected\"}");
+    while failing() < 1.0 {
+        std::thread::yield_now();
+    }
+    assert!(unit.log.text().contains("Plug the camera in, or correct capture.source"), "{}", unit.log.text());
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("config.toml");
+    std::fs::write(&file, "[capture]\nsource = \"v4l2:/dev/video-of-no-machine\"\n").unwrap();
+    let sick = run(state.path(), &["doctor", "--config", file.to_str().unwrap()], "");
+    let said = String::from_utf8(sick.stdout).unwrap();
+    assert!(!sick.status.success() && said.contains("Plug the camera in"), "{said}");
+}
+
+#[test]
+fn wishes_that_make_no_sense_are_refused_by_their_key() {
+    for (line, reason) in [
+        ("source = \"v4l2:video0\"", "use none, v4l2:/dev/video0 or replay:PATH"),
+        ("width = 640", "name width and height, or neither"),
+        ("format = \"h264\"", "format"),
+        ("frame_deadline_ms = 1", "at least 500"),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join("config.toml");
+        std::fs::write(&file, format!("[capture]\n{line}\n")).unwrap();
+        let refused = run(state.path(), &["config", "check", file.to_str().unwrap()], "");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(78), "{said}");
+        assert!(said.contains(reason) && said.contains("capture"), "{said}");
+    }
+}
