@@ -84,7 +84,9 @@ impl Rig {
                 _ => Ok(Box::new(FakeCamera { rig: camera.clone(), sequence: 0 })),
             }
         });
-        let take: Taker = Box::new(move |_| drop(taker.taken.fetch_add(1, Ordering::Relaxed)));
+        let take: Taker = Box::new(move |_| {
+            taker.taken.fetch_add(1, Ordering::Relaxed);
+        });
         Supervisor::with_source(settings, open, self.clone(), self.metrics.clone(), take).unwrap()
     }
 
