@@ -33,6 +33,8 @@ pub enum Sight {
     Clear,
     Frozen,
     Obscured(Obscurity),
+    /// The newest looks could not read the picture: it may be anything.
+    Unreadable,
 }
 
 /// The judge of one camera, kept over reconnections: a picture that stood still before and after is still the same picture.
@@ -76,6 +78,7 @@ impl Judge {
         // A black picture compresses to the same bytes again and again: that it is black says more.
         Ok(match self.found {
             Some(why) if self.nothing >= LOOKS_OBSCURED => Sight::Obscured(why),
+            _ if self.unreadable > 0 => Sight::Unreadable,
             _ if same && now.saturating_sub(self.same_since) >= self.frozen_after => Sight::Frozen,
             _ => Sight::Clear,
         })
@@ -91,12 +94,8 @@ impl Judge {
             }
             // One broken frame is the decoder's business, which counts it.
             Err(error) => {
-                self.unreadable += 1;
-                if self.unreadable < LOOKS_UNREADABLE {
-                    return Ok(());
-                }
-                self.unreadable = 0;
-                Err(error)
+                self.unreadable = self.unreadable.saturating_add(1);
+                if self.unreadable < LOOKS_UNREADABLE { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -158,7 +157,7 @@ mod tests {
         let still = |second: f64| Frame { captured: road(second).captured, ..road(20.0) };
         assert_eq!(sights(&mut judge, [still(20.0), still(22.0), still(24.9)]), [Sight::Clear; 3]);
         assert_eq!(sights(&mut judge, [still(25.0), still(29.0)]), [Sight::Frozen; 2]);
-        assert_eq!(sights(&mut judge, [road(29.1)]), [Sight::Clear]);
+        assert_eq!(sights(&mut judge, [road(29.2)]), [Sight::Clear]);
     }
 
     #[test]
@@ -191,11 +190,12 @@ mod tests {
         let broken =
             |second: f64| Frame { bytes: Arc::from(&b"\xff\xd8\xff"[..]), encoding: Encoding::File, ..road(second) };
         let mut judge = judge();
-        assert_eq!(
-            sights(&mut judge, [broken(0.0), road(2.0), broken(4.0), broken(6.0), road(8.0)]),
-            [Sight::Clear; 5]
-        );
+        let seen = sights(&mut judge, [broken(0.0), road(2.0), broken(4.0), broken(6.0), road(8.0)]);
+        let (clear, unreadable) = (Sight::Clear, Sight::Unreadable);
+        assert_eq!(seen, [unreadable, clear, unreadable, unreadable, clear]);
         assert!(judge.look(&broken(10.0)).is_ok() && judge.look(&broken(12.0)).is_ok());
         assert!(judge.look(&broken(14.0)).unwrap_err().to_string().contains("truncated or damaged"));
+        assert!(judge.look(&broken(16.0)).is_err(), "opening the camera anew is no reason to believe it again");
+        assert_eq!(sights(&mut judge, [road(18.0)]), [Sight::Clear]);
     }
 }

@@ -148,18 +148,18 @@ impl Run {
         loop {
             let before = self.shared.lock().last_frame;
             let ended = self.connect();
-            let (stopping, framed, frozen) = {
+            let (stopping, framed, camera) = {
                 let state = self.shared.lock();
-                (state.stopping, state.last_frame != before, state.camera == CameraState::Frozen)
+                (state.stopping, state.last_frame != before, state.camera.clone())
             };
             match ended {
                 Ok(()) if stopping => return,
                 Ok(()) => return self.shared.show(CameraState::Ended),
                 // A picture that stands still goes on being one until another comes.
-                Err(_) if framed && frozen => {}
+                Err(_) if framed && camera == CameraState::Frozen => {}
                 Err(error) => self.shared.show(CameraState::Disconnected(Some(error.chain()))),
             }
-            if framed && !frozen {
+            if framed && matches!(camera, CameraState::Connected | CameraState::Obscured(_)) {
                 pause = pauses.shortest;
             }
             if !self.shared.wait(pause) {
@@ -326,11 +326,12 @@ impl Reader {
             Err(_) => return Ok(false),
             Ok(sight) => sight,
         };
-        self.shared.show(match sight {
-            Sight::Clear => CameraState::Connected,
-            Sight::Frozen => CameraState::Frozen,
-            Sight::Obscured(why) => CameraState::Obscured(why),
-        });
+        match sight {
+            Sight::Clear => self.shared.show(CameraState::Connected),
+            Sight::Frozen => self.shared.show(CameraState::Frozen),
+            Sight::Obscured(why) => self.shared.show(CameraState::Obscured(why)),
+            Sight::Unreadable => {}
+        }
         Ok(sight == Sight::Frozen && !recorded)
     }
 
