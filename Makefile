@@ -6,10 +6,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 format := .ci/stage formatting cargo fmt --check
 clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
 
-.PHONY: help setup build run check test stages bench clean
+.PHONY: help setup build run check test stages bench deb test-package clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install and fetch what a bare machine lacks (.ci/setup --help)
 	@.ci/setup
@@ -45,6 +45,12 @@ stages:
 
 bench: setup ## measure the hot paths
 	cargo bench --locked
+
+deb: build ## pack the release build as a Debian package, target/debian/
+	.ci/deb
+
+test-package: deb ## install, upgrade and purge the package in a clean Debian with systemd (as root)
+	tests/package.sh target/debian/*.deb
 
 clean: ## remove what was built and what `make run` keeps; what set-up fetched stays
 	cargo clean

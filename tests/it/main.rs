@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod appliance;
 mod browser;
 mod camera;
 mod command_line;
