@@ -1,0 +1,1 @@
+# Stands for oe-core's class, which cannot be had here: see yocto/check.
