@@ -94,7 +94,7 @@ fn the_shipped_configuration_is_valid_and_names_the_defaults() {
     let is_key =
         |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let lines: Vec<_> = text.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect();
-    assert!(lines.len() > 100 && lines.join("\n") != text.trim_end());
+    assert!(text.lines().filter(|line| is_key(line)).count() > 30);
     fs::write(&full, lines.join("\n")).unwrap();
     fs::write(&bare, "").unwrap();
     let (defaults, with_file) = (shown(&bare), shown(&full));
