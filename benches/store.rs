@@ -63,6 +63,7 @@ fn durable_inserts(criterion: &mut Criterion) {
         classifications_max: 1_000_000,
         crop_bytes_max: 64 << 20,
         events: None,
+        held_bytes_max: 1 << 20,
     };
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let store = Store::open(settings, metrics.clone()).expect("a store");

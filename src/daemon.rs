@@ -20,9 +20,9 @@ use crate::error::{Error, Result};
 use crate::inference::{self, Inference, Lane};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
-use crate::place;
+use crate::place::{self, Hold};
 use crate::record::{Classification, Origin};
-use crate::store::{Store, StoreSettings};
+use crate::store::{BackupPlan, Store, StoreSettings, UpkeepPlan};
 
 mod first_start;
 mod notify;
@@ -40,6 +40,8 @@ struct Unit {
     capture: Supervisor,
     inference: Inference,
     store: Store,
+    /// Of the state directory, until the last part has stopped.
+    hold: Hold,
 }
 
 /// Runs the unit until a signal ends it.
@@ -110,11 +112,13 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let metrics = Arc::new(Metrics::new()?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let state_directory = place::state_directory(&config.store)?;
+    let hold = place::hold(&state_directory)?;
     let unit_id = place::unit_id(&config.unit, &state_directory)?;
     let model = Arc::new(load_model(loaded, &state_directory)?);
     metrics.set_model(&model.manifest.name, &model.manifest.version, &model.manifest.sha256);
     let store = Store::open_or_set_aside(store_settings(loaded, state_directory.clone()), metrics.clone())?;
     first_start::create_admin(&store, &state_directory, clock.as_ref())?;
+    keep_up(&store, loaded, &state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
     let settings = inference_settings(loaded);
     let sink = camera_sink(store.clone(), model.clone());
@@ -142,7 +146,17 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, inference, store })
+    Ok(Unit { api, capture, inference, store, hold })
+}
+
+/// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
+fn keep_up(store: &Store, loaded: &Loaded, state_directory: &Path, clock: &Arc<dyn Clock>) -> Result<()> {
+    let (state_directory, clock) = (state_directory.to_owned(), clock.clone());
+    store.keep_up(upkeep_plan(loaded), move |store| {
+        if let Err(error) = first_start::create_admin(store, &state_directory, clock.as_ref()) {
+            tracing::error!("the first account of the fresh database cannot be made: {}", error.chain());
+        }
+    })
 }
 
 fn start_capture(
@@ -190,7 +204,15 @@ pub fn store_settings(loaded: &Loaded, directory: PathBuf) -> StoreSettings {
         classifications_max: store.classifications_max,
         crop_bytes_max: store.crop_bytes_max,
         events: None,
+        held_bytes_max: store.held_bytes_max,
     }
+}
+
+/// What the store does by itself while the unit runs.
+fn upkeep_plan(loaded: &Loaded) -> UpkeepPlan {
+    let store = &loaded.config.store;
+    let every = Duration::from_secs(u64::from(store.backup_hours) * 3_600);
+    UpkeepPlan { backup: BackupPlan { every: (!every.is_zero()).then_some(every), bytes_max: store.backup_bytes_max } }
 }
 
 /// The inference side's share of the configuration.
@@ -261,6 +283,7 @@ fn drain(unit: Unit) {
     unit.capture.stop();
     unit.inference.stop();
     unit.store.close();
+    drop(unit.hold);
 }
 
 /// What the watchdog looks at.

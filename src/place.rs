@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Classifier, Store, Unit};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const SYSTEM_STATE: &str = "/var/lib/vehicle-classifier";
 const SYSTEM_MODELS: &str = "/usr/share/vehicle-classifier/models";
 const ACTIVE_MODEL: &str = "active-model";
+const LOCK_FILE: &str = "unit.lock";
 const MACHINE_ID: &str = "/etc/machine-id";
 /// How far up from the program `models` is looked for: beside it, and in a source tree (`target/release/…`).
 const ANCESTORS_MAX: usize = 4;
@@ -42,6 +43,31 @@ pub fn state_directory(store: &Store) -> Result<PathBuf> {
         ))
     })?;
     Ok(directory)
+}
+
+/// The state directory is this process's alone for as long as the value lives, also if the process is killed.
+#[derive(Debug)]
+pub struct Hold {
+    _file: fs::File,
+}
+
+/// Takes the state directory for one unit, or for a restore. Commands that work beside a unit do without.
+///
+/// # Errors
+/// Conflict when another process holds it; config when its lock file cannot be made.
+pub fn hold(state_directory: &Path) -> Result<Hold> {
+    let path = state_directory.join(LOCK_FILE);
+    let failed = |cause: std::io::Error| Error::config(format!("Cannot lock {}: {cause}.", path.display()));
+    let file =
+        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Hold { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => {
+            let text = format!("A unit is running on {}: stop it first.", state_directory.display());
+            Err(Error::new(ErrorKind::Conflict, text))
+        }
+        Err(fs::TryLockError::Error(cause)) => Err(failed(cause)),
+    }
 }
 
 /// The directory that holds the models.
@@ -155,6 +181,15 @@ mod tests {
         write_new(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_state_directory_is_held_by_one_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = hold(directory.path()).unwrap();
+        assert_eq!(hold(directory.path()).unwrap_err().kind(), ErrorKind::Conflict);
+        drop(first);
+        hold(directory.path()).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::api::wire::{Health, Probe};
 use crate::api::{Api, api};
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
+use crate::store::StoreHealth;
 
 /// State of the unit
 ///
@@ -23,7 +24,8 @@ pub(super) async fn look(api: &Api) -> Health {
     let database_healthy = store.as_ref().is_ok_and(|found| found.ok);
     let camera = api.camera.state();
     let clock_synchronized = synchronised();
-    let reasons = reasons(api, database_healthy, &camera, clock_synchronized);
+    let mut reasons = reasons(api, database_healthy, &camera, clock_synchronized);
+    reasons.extend(store.as_ref().into_iter().flat_map(store_reasons));
     Health {
         status: if reasons.is_empty() { "healthy" } else { "degraded" },
         redis_connected: None,
@@ -68,6 +70,19 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
     let listen = api.config.api.listen.ip();
     if !listen.is_loopback() && !api.config.api.behind_tls_proxy {
         reasons.push("The API is served without TLS on a public address; passwords can be read on the way.".to_owned());
+    }
+    reasons
+}
+
+/// What the store has to say although it works.
+fn store_reasons(store: &StoreHealth) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if store.damaged > 0 {
+        reasons
+            .push("A damaged database was set aside; what it held is missing until a backup is restored.".to_owned());
+    }
+    if store.held > 0 {
+        reasons.push(format!("The disk takes no writes; {} records are kept in memory.", store.held));
     }
     reasons
 }

@@ -47,7 +47,7 @@ struct Finding {
 
 type Check = (&'static str, fn(&Context) -> Result<(Verdict, String)>);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("state directory", state_directory),
     ("store", store),
     ("model", model),
@@ -56,6 +56,7 @@ const CHECKS: [Check; 9] = [
     ("tls", tls),
     ("clock", clock),
     ("disk", disk),
+    ("backup", backup),
     ("users", users),
 ];
 
@@ -110,6 +111,13 @@ fn store(context: &Context) -> Result<(Verdict, String)> {
     let health = store.health().wait();
     store.close();
     let health = health?;
+    if health.damaged > 0 {
+        let text = format!(
+            "{} damaged database(s) set aside; `store check` names them, `restore` brings a backup back, `store acknowledge` ends this line",
+            health.damaged
+        );
+        return Ok((Verdict::Failed, text));
+    }
     if health.ok {
         return Ok((Verdict::Ok, format!("{} KiB on disk; `store check` reads all of it", health.bytes / 1_024)));
     }
@@ -197,6 +205,24 @@ fn disk(context: &Context) -> Result<(Verdict, String)> {
         return Ok((Verdict::Ok, said));
     }
     Ok((Verdict::Note, format!("{said}: make room, or lower store.classifications_max")))
+}
+
+fn backup(context: &Context) -> Result<(Verdict, String)> {
+    if context.loaded.config.store.backup_hours == 0 {
+        return Ok((Verdict::Note, "no automatic backups (store.backup_hours = 0)".into()));
+    }
+    let store = context.store()?;
+    let newest = store.backups().pop();
+    store.close();
+    let Some(newest) = newest else {
+        return Ok((Verdict::Note, "none yet; a running unit makes the first one after a few minutes".into()));
+    };
+    let hours = newest.made.elapsed().map_or(0, |age| age.as_secs() / 3_600);
+    let said = format!("{} of {hours} h ago", newest.path.display());
+    if hours > 2 * u64::from(context.loaded.config.store.backup_hours) {
+        return Ok((Verdict::Note, format!("{said}: none since; the unit's log says why")));
+    }
+    Ok((Verdict::Ok, said))
 }
 
 fn users(context: &Context) -> Result<(Verdict, String)> {

@@ -73,6 +73,8 @@ enum Command {
     Audit(audit::Command),
     /// Copies the database of a running or resting unit into a new file
     Backup(store::BackupArguments),
+    /// Checks a backup and puts it in the place of a resting unit's database
+    Restore(store::RestoreArguments),
     /// The database
     #[command(subcommand)]
     Store(store::Command),
@@ -130,6 +132,7 @@ fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Model(command) => model::run(&command, context),
         Command::Audit(command) => audit::run(&command, context),
         Command::Backup(arguments) => store::backup(&arguments, context),
+        Command::Restore(arguments) => store::restore(&arguments, context),
         Command::Store(command) => store::run(&command, context),
         Command::Serve | Command::Doctor(_) | Command::Config(_) | Command::Completions(_) => Ok(ExitCode::SUCCESS),
     }

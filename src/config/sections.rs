@@ -234,6 +234,12 @@ pub struct Store {
     pub classifications_max: u64,
     /// Bytes of passages' crops kept, where `traffic` keeps any; the oldest go first.
     pub crop_bytes_max: u64,
+    /// Memory for passages that the disk refuses, until it takes them.
+    pub held_bytes_max: usize,
+    /// Hours between two automatic backups in `<state>/backups`; 0: none are made.
+    pub backup_hours: u32,
+    /// Bytes of all automatic backups together; the oldest go first. None is made of a database larger than this.
+    pub backup_bytes_max: u64,
 }
 
 impl Default for Store {
@@ -244,6 +250,9 @@ impl Default for Store {
             readers: 2,
             classifications_max: 1_000_000,
             crop_bytes_max: 64 << 20,
+            held_bytes_max: 8 << 20,
+            backup_hours: 24,
+            backup_bytes_max: 1 << 30,
         }
     }
 }

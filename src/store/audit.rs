@@ -219,7 +219,7 @@ fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
-fn verify(connection: &Connection, closing: &AtomicBool) -> Result<AuditCheck> {
+pub(super) fn verify(connection: &Connection, closing: &AtomicBool) -> Result<AuditCheck> {
     let (mut last, mut hash): (i64, Hash) = (0, [0; 32]);
     let mut first_broken = None;
     while first_broken.is_none() {

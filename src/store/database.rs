@@ -1,29 +1,29 @@
-//! The database file: how it is opened, made, migrated and judged.
+//! The database file: how it is made, opened and named.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::ErrorKind as IoErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::store::version;
 
 pub(super) const FILE_NAME: &str = "unit.db";
-/// "VCLS" in the file's header: tells our databases from anybody else's.
-const APPLICATION_ID: i32 = 0x5643_4C53;
 /// How long to wait for another process that writes: the command line beside the daemon.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared by each connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
-/// Up to this size every page is looked at before the first use; it takes some 10 ms a MB on a Cortex-A53.
-const QUICK_CHECK_BYTES_MAX: u64 = 4 << 20;
-
 /// One step of the schema each; the number of steps done is the file's `user_version`. Steps are only ever added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// On every connection. FULL: NORMAL could lose commits at a power cut in WAL mode. No mmap: an input/output error would
 /// be a signal instead of an error. The log is cut back to 4 MB whenever it starts over.
@@ -64,12 +64,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     }
     // SQLite gives the log beside it the same mode.
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|cause| unusable(path, cause))?;
-    refuse_foreign(path)?;
+    version::refuse_foreign(path)?;
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     settle(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    migrate(&connection)?;
+    version::migrate(&connection)?;
     Ok(connection)
 }
 
@@ -81,104 +81,49 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
 }
 
 /// Looks without touching: a read-only connection neither changes the file nor moves the log into it.
-fn peek(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn peek(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // The last connection would remove the log by its name, which may be that of a fresh database by then.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(SETTINGS)
 }
 
-fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
-    connection.pragma_query_value(None, name, |row| row.get(0))
-}
-
-fn refuse_foreign(path: &Path) -> Result<()> {
-    let connection = peek(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    let (application, version) = (pragma(&connection, "application_id")?, pragma(&connection, "user_version")?);
-    if application != APPLICATION_ID && (application != 0 || version != 0) {
-        let text = format!("{} is no database of this program: name another state directory.", path.display());
-        return Err(Error::new(ErrorKind::Conflict, text));
-    }
-    if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
-        let text = format!(
-            "{} has version {version}, this program knows versions up to {}: install the newer program again, or restore \
-             a backup made with this one.",
-            path.display(),
-            MIGRATIONS.len()
-        );
-        return Err(Error::new(ErrorKind::Conflict, text));
-    }
-    Ok(())
-}
-
-fn migrate(connection: &Connection) -> Result<()> {
-    while usize::try_from(pragma(connection, "user_version")?).is_ok_and(|done| done < MIGRATIONS.len()) {
-        let step = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        // Read again: another process may have been faster.
-        let done = usize::try_from(pragma(&step, "user_version")?).unwrap_or(0);
-        let Some(sql) = MIGRATIONS.get(done) else { break };
-        step.execute_batch(sql)?;
-        step.pragma_update(None, "application_id", APPLICATION_ID)?;
-        step.pragma_update(None, "user_version", i64::try_from(done + 1).unwrap_or(i64::MAX))?;
-        step.commit()?;
-    }
-    Ok(())
-}
-
-/// Whether the file is there and cannot be a sound database. A small one is read through; of a large one only the header
-/// and the schema, because the start must not take long.
-///
-/// # Errors
-/// When it cannot be read for another reason.
-pub(super) fn is_damaged(path: &Path) -> Result<bool> {
-    if size(path).database == 0 {
-        return Ok(false);
-    }
-    match look_through(path) {
-        Ok(sound) => Ok(!sound),
-        Err(cause) => match cause.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(true),
-            _ => Err(cause.into()),
-        },
+/// Removes a database and what belongs to it; what cannot be removed stays.
+pub(super) fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(beside(path, suffix));
     }
 }
 
-fn look_through(path: &Path) -> rusqlite::Result<bool> {
-    let connection = peek(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    if size(path).total() > QUICK_CHECK_BYTES_MAX {
-        return Ok(true);
-    }
-    connection.query_row("PRAGMA quick_check(1)", [], |row| Ok(row.get::<_, String>(0)? == "ok"))
+/// A name beside the file that says when, and that nothing has yet.
+pub(super) fn dated(path: &Path, mark: &str) -> PathBuf {
+    let date = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let names = std::iter::once(String::new()).chain((2..).map(|number| format!("-{number:03}")));
+    let mut names = names.map(|suffix| beside(path, &format!("{mark}{date}{suffix}")));
+    names.find(|name| !name.exists()).unwrap_or_else(|| beside(path, mark))
 }
 
-/// Renames the database and its log, and returns the new name.
+/// Makes renamed and new names in the file's directory durable.
 ///
 /// # Errors
 /// Internal when the file system refuses.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf> {
-    let aside = beside(path, &format!(".damaged-{}", Timestamp::now().as_second()));
-    for suffix in ["", "-wal", "-shm"] {
-        match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
-            Err(cause) if cause.kind() != IoErrorKind::NotFound => return Err(unusable(path, cause)),
-            _ => {}
-        }
-    }
-    Ok(aside)
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(|cause| unusable(directory, cause))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-fn unusable(path: &Path, cause: std::io::Error) -> Error {
+pub(super) fn unusable(path: &Path, cause: std::io::Error) -> Error {
     Error::internal(format!(
         "{} cannot be used for the database: check that it exists and belongs to this account.",
         path.display()

@@ -1,5 +1,7 @@
 //! What SQLite's failures mean to whoever asked.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
@@ -34,11 +36,50 @@ pub(super) fn explain(cause: &rusqlite::Error) -> Error {
         }
         Some(ErrorCode::OperationInterrupted) => stopping(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::internal("The database is damaged: run `vehicle-classifierd store check` and restore a backup.")
+            let text = "The database is damaged: a running unit sets it aside and goes on with an empty one; `vehicle-classifierd \
+                store check` says more, `restore` brings a backup back.";
+            return Error::unavailable(text, RETRY_SOON).because(Damage(cause.to_string()));
         }
         _ => Error::internal("The store failed; the log of the unit says more."),
     };
     error.because(cause.to_string())
+}
+
+/// What SQLite says of a file that is not, or no longer, a sound database.
+#[derive(Debug)]
+struct Damage(String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Damage {}
+
+/// Whether the operation met a damaged database.
+pub(super) fn is_damage(error: &Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<Damage>())
+}
+
+/// The same failure for one more job of the group.
+pub(super) fn again(failure: &Error) -> Error {
+    let mut error = Error::new(failure.kind(), failure.message());
+    if let Some(after) = failure.retry_after_hint() {
+        error = error.retry_after(after);
+    }
+    match failure.source() {
+        Some(cause) => error.because(cause.to_string()),
+        None => error,
+    }
+}
+
+/// While there is no database to work on.
+pub(super) fn no_database() -> Error {
+    Error::unavailable(
+        "The database cannot be opened: nothing is read or stored. The log of the unit says why.",
+        RETRY_DISK,
+    )
 }
 
 pub(super) fn stopping() -> Error {

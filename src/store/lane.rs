@@ -2,26 +2,43 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use prometheus::IntGauge;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
-use crate::store::failure::{RETRY_SOON, stopping};
+use crate::store::condition::{Condition, Reader};
+use crate::store::failure::{RETRY_SOON, is_damage, no_database, stopping};
 use crate::store::pending::Pending;
+
+/// How a job went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    Well,
+    /// It failed, and what it wrote must be undone.
+    Failed,
+    /// It failed because the database is damaged.
+    MetDamage,
+}
 
 /// Something to do with a connection, and somebody who waits for the answer.
 pub(super) trait Job: Send {
-    /// Does it; false when it failed and what it wrote must be undone. A panic is such a failure.
-    fn run(&mut self, connection: &Connection) -> bool;
+    /// Does it. A panic is a failure.
+    fn run(&mut self, connection: &Connection) -> Ran;
 
     /// Answers. `failure` is one of everything around the job, such as its commit; the job's own failure goes first.
     fn answer(self: Box<Self>, failure: Option<Error>);
+
+    /// Whether the job can and should be tried again once the disk takes writes again, and then how many bytes of memory
+    /// it holds meanwhile. `failure` as for [`Job::answer`].
+    fn worth_keeping(&self, failure: Option<&Error>) -> Option<usize>;
 }
 
+/// Work that is done once, whatever comes of it.
 struct Task<W, T> {
     work: Option<W>,
     result: Option<Result<T>>,
@@ -33,23 +50,69 @@ where
     W: FnOnce(&Connection) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
-        let Some(work) = self.work.take() else { return false };
-        let result = catch_unwind(AssertUnwindSafe(|| work(connection)))
-            .unwrap_or_else(|_| Err(Error::internal("The store failed; the log of the unit says more.")));
-        self.result.insert(result).is_ok()
+    fn run(&mut self, connection: &Connection) -> Ran {
+        let Some(work) = self.work.take() else { return Ran::Failed };
+        ran(self.result.insert(caught(|| work(connection))))
     }
 
     fn answer(self: Box<Self>, failure: Option<Error>) {
-        let answer = match (self.result, failure) {
-            (Some(Err(own)), _) => Err(own),
-            (_, Some(failure)) => Err(failure),
-            (Some(result), None) => result,
-            (None, None) => Err(stopping()),
-        };
-        // Whoever asked may have gone; the job is done all the same.
-        let _ = self.sender.send(answer);
+        answer(self.sender, self.result, failure);
     }
+
+    fn worth_keeping(&self, _failure: Option<&Error>) -> Option<usize> {
+        None
+    }
+}
+
+/// Work that is tried again until the disk takes it.
+struct Steadfast<W, T> {
+    work: W,
+    bytes: usize,
+    result: Option<Result<T>>,
+    sender: oneshot::Sender<Result<T>>,
+}
+
+impl<W, T> Job for Steadfast<W, T>
+where
+    W: Fn(&Connection) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> Ran {
+        ran(self.result.insert(caught(|| (self.work)(connection))))
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        answer(self.sender, self.result, failure);
+    }
+
+    fn worth_keeping(&self, failure: Option<&Error>) -> Option<usize> {
+        let failed = self.result.as_ref().and_then(|result| result.as_ref().err()).or(failure);
+        failed.is_some_and(|failure| failure.kind() == ErrorKind::Unavailable).then_some(self.bytes)
+    }
+}
+
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::internal("The store failed; the log of the unit says more.")))
+}
+
+fn ran<T>(result: &Result<T>) -> Ran {
+    match result {
+        Ok(_) => Ran::Well,
+        Err(error) if is_damage(error) => Ran::MetDamage,
+        Err(_) => Ran::Failed,
+    }
+}
+
+fn answer<T>(sender: oneshot::Sender<Result<T>>, result: Option<Result<T>>, failure: Option<Error>) {
+    let answer = match (result, failure) {
+        (Some(Err(own)), _) => Err(own),
+        (_, Some(failure)) => Err(failure),
+        (Some(result), None) => result,
+        (None, None) => Err(stopping()),
+    };
+    // Whoever asked may have gone; the job is done all the same.
+    let _ = sender.send(answer);
 }
 
 /// The near end of the queue.
@@ -61,6 +124,14 @@ pub(super) struct Lane {
     /// None once closed, which lets the threads finish the queue and end.
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     metrics: Arc<Metrics>,
+}
+
+/// What a wait for a job brought.
+pub(super) enum Next {
+    Job(Box<dyn Job>),
+    Nothing,
+    /// The lane is closed and the queue is empty.
+    Closed,
 }
 
 /// The far end of the queue.
@@ -88,11 +159,25 @@ impl Lane {
         W: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, pending) = Pending::new();
-        let job: Box<dyn Job> = Box::new(Task { work: Some(work), result: None, sender });
+        self.queue(Box::new(Task { work: Some(work), result: None, sender }));
+        pending
+    }
+
+    /// Queues work that is kept in memory and tried again while the disk refuses it; `bytes` is what it holds there.
+    pub(super) fn submit_steadfast<T, W>(&self, bytes: usize, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (sender, pending) = Pending::new();
+        self.queue(Box::new(Steadfast { work, bytes, result: None, sender }));
+        pending
+    }
+
+    fn queue(&self, job: Box<dyn Job>) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(jobs) = jobs else {
-            job.answer(Some(stopping()));
-            return pending;
+            return job.answer(Some(stopping()));
         };
         match jobs.try_send(job) {
             Ok(()) => self.metrics.queue_depth.with_label_values(&[self.queue]).set(depth(jobs.len())),
@@ -105,7 +190,6 @@ impl Lane {
             }
             Err(TrySendError::Disconnected(job)) => job.answer(Some(stopping())),
         }
-        pending
     }
 
     pub(super) fn close(&self) {
@@ -119,6 +203,17 @@ impl Jobs {
         let job = self.receiver.recv().ok();
         self.depth.set(depth(self.receiver.len()));
         job
+    }
+
+    /// Waits for a job as long as `patience`.
+    pub(super) fn next_within(&self, patience: Duration) -> Next {
+        let next = match self.receiver.recv_timeout(patience) {
+            Ok(job) => Next::Job(job),
+            Err(RecvTimeoutError::Timeout) => Next::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Next::Closed,
+        };
+        self.depth.set(depth(self.receiver.len()));
+        next
     }
 
     /// The jobs that wait already, at most `count_max`; it does not wait for more.
@@ -135,9 +230,15 @@ impl Jobs {
 }
 
 /// A reading thread: one job after the other until the lane is closed.
-pub(super) fn read(connection: &Connection, jobs: &Jobs) {
+pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs) {
     while let Some(mut job) = jobs.next() {
-        job.run(connection);
+        let Some(connection) = reader.connection(condition) else {
+            job.answer(Some(no_database()));
+            continue;
+        };
+        if job.run(connection) == Ran::MetDamage {
+            condition.report_damage(reader.generation());
+        }
         job.answer(None);
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Pending, Store, database, unless};
+use crate::store::{Pending, Store, damage, database, unless, version};
 
 /// Problems listed by a check; a broken database can have very many.
 const PROBLEMS_MAX: usize = 100;
@@ -24,6 +24,10 @@ pub struct StoreHealth {
     pub ok: bool,
     /// Database and log on disk.
     pub bytes: u64,
+    /// Damaged databases that were set aside and that nobody has acknowledged yet.
+    pub damaged: usize,
+    /// Records kept in memory until the disk takes them.
+    pub held: u64,
 }
 
 impl Store {
@@ -33,26 +37,24 @@ impl Store {
         self.read(move |connection| {
             connection.prepare_cached("SELECT id FROM audit_head")?.query_row([], |_| Ok(()))?;
             let ok = store.progress().alive && !store.0.heartbeat.failing();
-            Ok(StoreHealth { ok, bytes: database::size(&store.0.path).total() })
+            Ok(StoreHealth {
+                ok,
+                bytes: database::size(store.path()).total(),
+                damaged: damage::damaged(store.path()).len(),
+                held: store.0.heartbeat.held(),
+            })
         })
+    }
+
+    /// Names of damaged files that were set aside and that nobody has acknowledged yet, oldest first.
+    #[must_use]
+    pub fn damaged_files(&self) -> Vec<String> {
+        damage::damaged(self.path())
     }
 
     /// Reads everything and lists what is wrong with it, a line each; nothing for a sound database.
     pub fn check(&self) -> Pending<Vec<String>> {
-        self.maintain(|connection, _| {
-            let mut statement = connection.prepare(&format!("PRAGMA integrity_check({PROBLEMS_MAX})"))?;
-            let mut problems: Vec<String> =
-                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            problems.retain(|line| line != "ok");
-            let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if problems.len() < PROBLEMS_MAX {
-                    problems.push(format!("table {}: a row refers to nothing", row.get::<_, String>(0)?));
-                }
-            }
-            Ok(problems)
-        })
+        self.maintain(|connection, _| problems(connection))
     }
 
     /// Copies the database as it is now to a new file (0600) while work goes on; Conflict when the file exists.
@@ -60,6 +62,62 @@ impl Store {
         let path = path.to_owned();
         self.maintain(move |connection, closing| backup(connection, closing, &path))
     }
+}
+
+/// Damaged files of a state directory that were set aside and not acknowledged, oldest first.
+#[must_use]
+pub fn damaged_files(directory: &Path) -> Vec<String> {
+    damage::damaged(&directory.join(database::FILE_NAME))
+}
+
+/// Renames damaged files from `….damaged-…` to `….kept-…`, so that they are no longer complained of; how many.
+///
+/// # Errors
+/// Internal when the file system refuses.
+pub fn acknowledge_damage(directory: &Path) -> Result<usize> {
+    damage::acknowledge(&directory.join(database::FILE_NAME))
+}
+
+/// Bytes that an unprivileged process may still write beside `path`.
+///
+/// # Errors
+/// Internal when the file system gives no answer.
+pub(super) fn free_bytes(path: &Path) -> Result<u64> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::statvfs(directory).map(|facts| facts.f_bavail * facts.f_frsize).map_err(|cause| {
+        Error::internal(format!("The free space of {} cannot be read.", directory.display())).because(cause)
+    })
+}
+
+/// Pages, indices, references and shape.
+pub(super) fn problems(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({PROBLEMS_MAX})"))?;
+    let mut problems: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    problems.retain(|line| line != "ok");
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if problems.len() < PROBLEMS_MAX {
+            problems.push(format!("table {}: a row refers to nothing", row.get::<_, String>(0)?));
+        }
+    }
+    if !version::has_its_shape(connection)? {
+        problems.push("a table, column or index of this version is missing".into());
+    }
+    Ok(problems)
+}
+
+/// Rows of each table that holds records, by name.
+pub(super) fn row_counts(connection: &Connection) -> Result<Vec<(String, u64)>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+        AND name NOT LIKE '%_head' ORDER BY name";
+    let names: Vec<String> =
+        connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let count = |name: String| {
+        let rows = connection.query_row(&format!("SELECT count(*) FROM \"{name}\""), [], |row| row.get::<_, i64>(0))?;
+        Ok((name, rows.unsigned_abs()))
+    };
+    names.into_iter().map(count).collect()
 }
 
 fn backup(connection: &Connection, closing: &AtomicBool, path: &PathBuf) -> Result<()> {

@@ -6,47 +6,61 @@
 //! command line beside it.
 
 mod audit;
+mod automatic;
 mod classifications;
 mod columns;
+mod condition;
 mod counts;
+mod damage;
 mod database;
 mod failure;
+mod held;
 mod lane;
+mod log_scan;
 mod meta;
 mod outbox;
 mod passages;
 mod pending;
 mod reports;
+mod restore;
 mod tokens;
+mod upkeep;
 mod users;
+mod version;
 mod watch;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditCheck, AuditFilter, AuditHead};
+pub use automatic::{BackupFile, BackupPlan};
 pub use counts::CountsPage;
-pub use meta::StoreHealth;
+pub use meta::{StoreHealth, acknowledge_damage, damaged_files};
 pub use outbox::{Epoch, EventEncoder, OutboxHead, OutboxKeep, OutboxRow};
 pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter};
 pub use pending::Pending;
 pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
+pub use restore::{Restored, restore};
+pub use upkeep::UpkeepPlan;
 pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use condition::{Condition, Reader};
 use failure::stopping;
+use held::Held;
 use lane::{Jobs, Lane};
+use upkeep::Upkeep;
 use writer::{Heartbeat, Writer};
 
 /// Of the SQLite that is built in.
@@ -73,6 +87,8 @@ pub struct StoreSettings {
     pub crop_bytes_max: u64,
     /// How events for the central site are written; none: there is no central site, and no outbox is kept.
     pub events: Option<EventEncoder>,
+    /// Memory for records that the disk refuses, until it takes them.
+    pub held_bytes_max: usize,
 }
 
 /// What a watchdog needs to know of the writer.
@@ -91,7 +107,7 @@ pub struct StoreProgress {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    path: PathBuf,
+    condition: Arc<Condition>,
     classifications_max: i64,
     crop_bytes_max: i64,
     events: Option<EventEncoder>,
@@ -104,13 +120,14 @@ struct Inner {
     threads: Mutex<Threads>,
     /// Tells long maintenance to end early.
     closing: Arc<AtomicBool>,
-    interrupt: InterruptHandle,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
 struct Threads {
     readers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    upkeep: Option<Upkeep>,
 }
 
 impl Store {
@@ -122,37 +139,64 @@ impl Store {
     pub fn open(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
         let path = settings.directory.join(database::FILE_NAME);
         let connection = database::open_writer(&path)?;
+        Self::start(&settings, metrics, connection, Condition::new(path, false))
+    }
+
+    /// Like [`Store::open`] for the daemon, which must go on when the database is damaged, found now or while it runs: that
+    /// one is renamed to `unit.db.damaged-<date>`, and the unit goes on with an empty one that has its accounts and service
+    /// tokens, as far as they can be read in it or in the newest automatic backup.
+    ///
+    /// # Errors
+    /// As [`Store::open`], damage aside.
+    pub fn open_or_set_aside(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        let path = settings.directory.join(database::FILE_NAME);
+        let aside = damage::set_damaged_aside(&path)?;
+        let connection = match damage::open_fresh(&path, aside.as_deref()) {
+            Err(error) if failure::is_damage(&error) => damage::open_fresh(&path, Some(&damage::set_aside(&path)?))?,
+            opened => opened?,
+        };
+        Self::start(&settings, metrics, connection, Condition::new(path, true))
+    }
+
+    fn start(
+        settings: &StoreSettings,
+        metrics: Arc<Metrics>,
+        connection: Connection,
+        condition: Condition,
+    ) -> Result<Self> {
+        let condition = Arc::new(condition);
         let mut threads = Threads::default();
 
         let (reads, jobs) = Lane::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
         for number in 0..settings.readers.max(1) {
-            let reader = database::open_reader(&path)?;
-            threads.readers.push(reading(format!("store-read-{number}"), reader, jobs.shared())?);
+            let reader = Reader::open(&condition, false)?;
+            threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared())?);
         }
         let (maintenance, jobs) =
             Lane::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
-        let reader = database::open_reader(&path)?;
-        let interrupt = reader.get_interrupt_handle();
-        threads.readers.push(reading("store-maintain".into(), reader, jobs)?);
+        let reader = Reader::open(&condition, true)?;
+        threads.readers.push(reading("store-maintain".into(), reader, &condition, jobs)?);
 
         let (writes, jobs) = Lane::new("store", "store_queue", settings.queue_depth_max, &metrics);
         let heartbeat = Arc::new(Heartbeat::default());
         let recorded = Arc::new(Notify::new());
         let writer = Writer {
-            connection,
-            path: path.clone(),
+            connection: Some(connection),
+            condition: condition.clone(),
             jobs,
+            held: Held::new(settings.held_bytes_max, metrics.clone()),
             heartbeat: heartbeat.clone(),
             recorded: recorded.clone(),
-            metrics,
+            metrics: metrics.clone(),
+            aside: None,
         };
         threads.writer = Some(spawn("store-write".into(), move || writer.run())?);
 
         Ok(Self(Arc::new(Inner {
-            path,
+            condition,
             classifications_max: i64::try_from(settings.classifications_max).unwrap_or(i64::MAX),
             crop_bytes_max: i64::try_from(settings.crop_bytes_max).unwrap_or(i64::MAX),
-            events: settings.events,
+            events: settings.events.clone(),
             recorded,
             writes,
             reads,
@@ -160,22 +204,8 @@ impl Store {
             heartbeat,
             threads: Mutex::new(threads),
             closing: Arc::new(AtomicBool::new(false)),
-            interrupt,
+            metrics,
         })))
-    }
-
-    /// Like [`Store::open`] for the daemon, which must go on when the database is damaged: that one is renamed to
-    /// `unit.db.damaged-<seconds since 1970>`, which is logged, and the unit starts with an empty one.
-    ///
-    /// # Errors
-    /// As [`Store::open`], damage aside.
-    pub fn open_or_set_aside(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
-        let path = settings.directory.join(database::FILE_NAME);
-        if database::is_damaged(&path)? {
-            let aside = database::set_aside(&path)?;
-            tracing::error!(aside = %aside.display(), "the database was damaged and set aside; starting with an empty one");
-        }
-        Self::open(settings, metrics)
     }
 
     /// How the writer is getting on; does not wait for it.
@@ -193,11 +223,15 @@ impl Store {
     /// second call finds nothing to do.
     pub fn close(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
-        self.0.interrupt.interrupt();
+        let Threads { readers, writer, upkeep } =
+            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.condition.interrupt();
+        if let Some(upkeep) = upkeep {
+            upkeep.stop();
+        }
+        self.0.condition.interrupt();
         self.0.reads.close();
         self.0.maintenance.close();
-        let Threads { readers, writer } =
-            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // Readers first: while one is open, the writer cannot empty the log.
         for reader in readers {
             ended(reader);
@@ -206,6 +240,20 @@ impl Store {
         if let Some(writer) = writer {
             ended(writer);
         }
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.condition.path
+    }
+
+    /// A write that is kept in memory, within a limit, and tried again while the disk refuses it; `bytes` is what it holds
+    /// there. It is answered once it is durable or there is no room for it.
+    fn write_steadfast<T, W>(&self, bytes: usize, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.0.writes.submit_steadfast(bytes, work)
     }
 
     fn write<T, W>(&self, work: W) -> Pending<T>
@@ -243,8 +291,9 @@ fn unless(closing: &AtomicBool) -> Result<()> {
     if closing.load(Ordering::Relaxed) { Err(stopping()) } else { Ok(()) }
 }
 
-fn reading(name: String, connection: Connection, jobs: Jobs) -> Result<JoinHandle<()>> {
-    spawn(name, move || lane::read(&connection, &jobs))
+fn reading(name: String, reader: Reader, condition: &Arc<Condition>, jobs: Jobs) -> Result<JoinHandle<()>> {
+    let condition = condition.clone();
+    spawn(name, move || lane::read(reader, &condition, &jobs))
 }
 
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

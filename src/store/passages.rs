@@ -16,6 +16,9 @@ use crate::store::{Pending, Store, outbox};
 /// Most rows of one page.
 pub const PASSAGE_PAGE_ROWS_MAX: u32 = 1_000;
 
+/// About what a passage holds in memory, its crop aside.
+const HELD_PASSAGE_BYTES: usize = 1_024;
+
 /// Crops removed by one new crop at most: a lowered budget is reached in time, and no write takes long.
 const CROPS_TRIMMED: i64 = 16;
 
@@ -35,10 +38,11 @@ pub struct PassageFilter {
 
 impl Store {
     /// Records a vehicle with its counts: all or nothing, durable once answered. False when it was recorded before, which
-    /// changes nothing.
+    /// changes nothing. While the disk takes no writes it is kept in memory, within a limit, and answered once it is stored.
     pub fn record_passage(&self, passage: Passage) -> Pending<bool> {
         let (crop_bytes_max, events) = (self.0.crop_bytes_max, self.0.events.clone());
-        self.write(move |connection| {
+        let bytes = HELD_PASSAGE_BYTES + passage.crop.as_ref().map_or(0, Vec::len);
+        self.write_steadfast(bytes, move |connection| {
             let Some(id) = insert(connection, &passage)? else { return Ok(false) };
             if let Some(jpeg) = &passage.crop {
                 insert_crop(connection, id, jpeg, crop_bytes_max)?;

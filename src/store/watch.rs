@@ -14,12 +14,17 @@ use crate::store::{Pending, Store};
 /// A longer stretch comes from a wall clock that jumped; it would touch very many slots.
 const SPAN_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// About what a stretch holds in memory.
+const HELD_SPAN_BYTES: usize = 256;
+
 impl Store {
     /// Adds stretches of watching and not watching to the slots they cover: all or nothing, durable once answered. What is
-    /// recorded twice counts twice.
+    /// recorded twice counts twice. Kept in memory, within a limit, while the disk takes no writes.
     pub fn record_watch(&self, spans: Vec<WatchSpan>) -> Pending<()> {
-        let events = self.0.events.clone();
-        self.write(move |connection| spans.iter().try_for_each(|span| record(connection, span, events.as_ref())))
+        let (bytes, events) = (spans.len() * HELD_SPAN_BYTES, self.0.events.clone());
+        self.write_steadfast(bytes, move |connection| {
+            spans.iter().try_for_each(|span| record(connection, span, events.as_ref()))
+        })
     }
 }
 

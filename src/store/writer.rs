@@ -10,9 +10,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::store::condition::Condition;
+use crate::store::damage;
 use crate::store::database::{self, BUSY_TIMEOUT};
-use crate::store::failure::explain;
-use crate::store::lane::{Job, Jobs};
+use crate::store::failure::{again, explain, is_damage, no_database};
+use crate::store::held::Held;
+use crate::store::lane::{Job, Jobs, Next, Ran};
 
 /// Jobs of one transaction: bounds how long the first one waits for the last one.
 const GROUP_JOBS_MAX: usize = 128;
@@ -22,12 +25,16 @@ const WAL_BYTES_MAX: u64 = 16 << 20;
 const TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 const TRUNCATE_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// How often an idle writer looks whether the database is damaged and whether what it keeps can be stored.
+const TICK: Duration = Duration::from_secs(1);
+
 /// What the writer shows of itself while it works.
 #[derive(Default)]
 pub(super) struct Heartbeat {
     jobs_done: AtomicU64,
     busy_since: Mutex<Option<Instant>>,
     failing: AtomicBool,
+    held: AtomicU64,
 }
 
 impl Heartbeat {
@@ -45,57 +52,141 @@ impl Heartbeat {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// Records kept in memory until the disk takes them.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn set_busy(&self, since: Option<Instant>) {
         *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }
 
 pub(super) struct Writer {
-    pub connection: Connection,
-    pub path: PathBuf,
+    /// None while no database can be opened.
+    pub connection: Option<Connection>,
+    pub condition: Arc<Condition>,
     pub jobs: Jobs,
+    pub held: Held,
     pub heartbeat: Arc<Heartbeat>,
     /// Told of each commit.
     pub recorded: Arc<Notify>,
     pub metrics: Arc<Metrics>,
+    /// The damaged database in whose place no fresh one could be made yet.
+    pub aside: Option<PathBuf>,
 }
 
 impl Writer {
     /// Until the lane is closed and its queue is empty; then the log is emptied into the database.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut next_truncate = Instant::now();
-        while let Some(first) = self.jobs.next() {
+        let mut next_held = Instant::now();
+        loop {
+            let arrived = match self.jobs.next_within(TICK) {
+                Next::Job(job) => Some(job),
+                Next::Nothing => None,
+                Next::Closed => break,
+            };
             self.heartbeat.set_busy(Some(Instant::now()));
-            let mut group = vec![first];
-            group.extend(self.jobs.waiting(GROUP_JOBS_MAX - 1));
-            self.commit(group);
+            self.see_to_database();
+            if let Some(first) = arrived {
+                let mut group = vec![first];
+                group.extend(self.jobs.waiting(GROUP_JOBS_MAX - 1));
+                self.commit(group);
+            }
+            // Apart from the others, which may be small enough for what room there is.
+            if !self.held.is_empty() && (!self.heartbeat.failing() || Instant::now() >= next_held) {
+                next_held = Instant::now() + TICK;
+                let group = self.held.take(GROUP_JOBS_MAX);
+                self.commit(group);
+            }
+            self.see_to_database();
             self.watch_size(&mut next_truncate);
             self.heartbeat.set_busy(None);
         }
-        // Not being able to is no loss: whoever opens the database next finds the log.
-        let _ = truncate_log(&self.connection);
+        self.finish();
     }
 
-    fn commit(&self, mut group: Vec<Box<dyn Job>>) {
-        let failure = self.transact(&mut group).err();
-        self.note(failure.as_ref());
-        self.heartbeat.jobs_done.fetch_add(group.len() as u64, Ordering::Relaxed);
-        for job in group {
-            job.answer(failure.as_ref().map(explain));
+    /// The last try for what was kept, then the log is emptied.
+    fn finish(mut self) {
+        while !self.held.is_empty() {
+            let group = self.held.take(GROUP_JOBS_MAX);
+            let count = group.len();
+            self.commit(group);
+            if self.heartbeat.failing() {
+                tracing::error!("{} records were kept in memory and could not be stored", count.max(self.held.len()));
+                break;
+            }
+        }
+        // Not being able to is no loss: whoever opens the database next finds the log.
+        let _ = self.connection.as_ref().map(truncate_log);
+    }
+
+    /// Puts a fresh database in the place of a damaged one, and opens one where there is none.
+    fn see_to_database(&mut self) {
+        if self.condition.is_damaged() {
+            self.connection = None;
+            match damage::set_aside(&self.condition.path) {
+                Ok(aside) => {
+                    tracing::error!(aside = %aside.display(), "the database is damaged and was set aside; going on with an empty one");
+                    self.aside = Some(aside);
+                    self.condition.set_aside();
+                }
+                Err(error) => return tracing::error!("a damaged database cannot be set aside: {}", error.chain()),
+            }
+        }
+        if self.connection.is_none() {
+            match damage::open_fresh(&self.condition.path, self.aside.as_deref()) {
+                Ok(connection) => {
+                    (self.connection, self.aside) = (Some(connection), None);
+                    self.condition.replaced();
+                }
+                Err(error) => tracing::error!("no fresh database can be made: {}", error.chain()),
+            }
         }
     }
 
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let failure = match &self.connection {
+            None => {
+                self.heartbeat.failing.store(true, Ordering::Relaxed);
+                Some(no_database())
+            }
+            Some(connection) => {
+                let failure = self.transact(connection, &mut group).err();
+                self.note(failure.as_ref());
+                failure.as_ref().map(explain)
+            }
+        };
+        if failure.as_ref().is_some_and(is_damage) {
+            self.condition.report_damage(self.condition.generation());
+        }
+        self.heartbeat.jobs_done.fetch_add(group.len() as u64, Ordering::Relaxed);
+        for job in group {
+            let failure = failure.as_ref().map(again);
+            match self.held.keep(job, failure.as_ref()) {
+                None => {}
+                Some(job) => job.answer(failure),
+            }
+        }
+        self.heartbeat.held.store(self.held.len() as u64, Ordering::Relaxed);
+        self.metrics.store_held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+    }
+
     /// All jobs in one transaction, each in a savepoint of its own.
-    fn transact(&self, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+    fn transact(&self, connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for job in group {
             transaction.execute_batch("SAVEPOINT job")?;
-            let succeeded = job.run(&transaction);
+            let ran = job.run(&transaction);
+            if ran == Ran::MetDamage {
+                return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None));
+            }
             // A full disk or an input/output error makes SQLite roll everything back by itself: the whole group failed.
             if transaction.is_autocommit() {
                 return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_ABORT), None));
             }
-            transaction.execute_batch(if succeeded { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+            transaction.execute_batch(if ran == Ran::Well { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
         }
         transaction.commit()?;
         self.metrics.store_commits.inc();
@@ -108,7 +199,7 @@ impl Writer {
         let failed_before = self.heartbeat.failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(cause) if !failed_before => {
-                tracing::error!(%cause, path = %self.path.display(), "the store cannot write");
+                tracing::error!(%cause, path = %self.condition.path.display(), "the store cannot write");
             }
             None if failed_before => tracing::info!("the store can write again"),
             _ => {}
@@ -116,11 +207,11 @@ impl Writer {
     }
 
     fn watch_size(&self, next_truncate: &mut Instant) {
-        let size = database::size(&self.path);
+        let size = database::size(&self.condition.path);
         self.metrics.store_bytes.set(i64::try_from(size.total()).unwrap_or(i64::MAX));
         if size.log > WAL_BYTES_MAX && Instant::now() >= *next_truncate {
             *next_truncate = Instant::now() + TRUNCATE_INTERVAL;
-            let connection = &self.connection;
+            let Some(connection) = &self.connection else { return };
             let emptied = connection.busy_timeout(TRUNCATE_TIMEOUT).and_then(|()| truncate_log(connection));
             let emptied = connection.busy_timeout(BUSY_TIMEOUT).and(emptied);
             if let Err(cause) = emptied {

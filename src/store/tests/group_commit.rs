@@ -101,7 +101,7 @@ fn a_full_disk_fails_the_group_and_passes_once_there_is_room() {
     let small = fixture.store.record_audit(event("small", 0));
     let mut large = classification("large");
     large.file_name = Some("x".repeat(1 << 20));
-    let large = fixture.store.record_camera(large);
+    let large = fixture.store.record_classifications(vec![large], event("large", 0));
     drop(gate);
     let error = large.wait().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -113,6 +113,39 @@ fn a_full_disk_fails_the_group_and_passes_once_there_is_room() {
     fixture.store.record_audit(event("again", 0)).wait().unwrap();
     assert!(fixture.store.health().wait().unwrap().ok);
     assert_eq!(fixture.count("audit_log"), 1);
+}
+
+#[test]
+fn what_must_not_be_lost_is_kept_in_memory_until_the_disk_takes_it() {
+    let fixture = Fixture::with(|settings| settings.held_bytes_max = 3 * 1_000);
+    let limit = |pages: &'static str| {
+        fixture.store.write(move |connection| {
+            Ok(connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+        })
+    };
+    limit("1").wait().unwrap();
+    let keep = |name: &'static str| {
+        fixture.store.write_steadfast(1_000, move |connection| {
+            let sql = "INSERT INTO revoked_tokens (jti, expires_at) VALUES (?1, length(?2))";
+            Ok(connection.execute(sql, rusqlite::params![name.repeat(20_000), name])?)
+        })
+    };
+    let kept: Vec<_> = ["a", "b", "c"].map(keep).into();
+    // No room for a fourth one; and an ordinary write is refused at once.
+    assert_eq!(keep("d").wait().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(fixture.metrics.limit_hits.with_label_values(&["store_held"]).get(), 1);
+    let mut large = event("large", 0);
+    large.resource = "x".repeat(100_000);
+    assert_eq!(fixture.store.record_audit(large).wait().unwrap_err().kind(), ErrorKind::Unavailable);
+    let health = fixture.store.health().wait().unwrap();
+    assert!(!health.ok && health.held == 3, "{health:?}");
+
+    limit("1000000").wait().unwrap();
+    for pending in kept {
+        pending.wait().unwrap();
+    }
+    assert_eq!(fixture.count("revoked_tokens"), 3);
+    assert_eq!(fixture.store.health().wait().unwrap().held, 0);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The store on real SQLite in temporary directories.
 
 mod accounts;
+mod backups;
+mod damage;
 mod group_commit;
 mod ledger;
 mod opening;
@@ -10,7 +12,7 @@ mod trail;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -75,6 +77,7 @@ fn settings(directory: &TempDir) -> StoreSettings {
         classifications_max: 1_000,
         crop_bytes_max: 10_000,
         events: None,
+        held_bytes_max: 1 << 20,
     }
 }
 
@@ -86,6 +89,21 @@ fn outside(directory: &TempDir) -> rusqlite::Connection {
 
 fn reopen(directory: &TempDir) -> Store {
     Store::open(settings(directory), Arc::new(Metrics::new().unwrap())).unwrap()
+}
+
+/// As a daemon opens it: damage is set aside.
+fn daemon(directory: &TempDir) -> Store {
+    Store::open_or_set_aside(settings(directory), Arc::new(Metrics::new().unwrap())).unwrap()
+}
+
+/// Waits until the condition holds, at most ten seconds: the time in which a unit must serve again.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let (_keep, never) = mpsc::channel::<()>();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        let _ = never.recv_timeout(Duration::from_millis(5));
+    }
 }
 
 /// `seconds` after the start of 2026.
