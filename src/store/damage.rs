@@ -238,7 +238,7 @@ fn save_accounts(from: &Path, fresh: &Connection) -> (usize, usize) {
 /// All rows or none: half of the accounts would pass for all of them.
 fn copy_rows(source: &Connection, target: &Connection, table: &str) -> rusqlite::Result<usize> {
     let mut select = source.prepare(&format!("SELECT * FROM {table}"))?;
-    let columns: Vec<String> = select.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = select.column_names().map(str::to_owned).collect();
     let marks = vec!["?"; columns.len()].join(", ");
     let insert = format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
     let transaction = target.unchecked_transaction()?;

@@ -24,7 +24,7 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
 /// When the header cannot be read.
 pub(super) fn of(connection: &Connection) -> rusqlite::Result<Option<i32>> {
     let ours = pragma(connection, "application_id")? == APPLICATION_ID;
-    Ok(ours.then(|| pragma(connection, "user_version")).transpose()?)
+    ours.then(|| pragma(connection, "user_version")).transpose()
 }
 
 /// # Errors
