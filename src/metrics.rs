@@ -53,17 +53,38 @@ pub struct Metrics {
     pub queue_depth: IntGaugeVec,
     pub store_commits: IntCounter,
     pub store_bytes: IntGauge,
-    pub store_held: IntGauge,
-    pub store_damaged: IntGauge,
-    pub store_backups: IntGauge,
-    pub store_backup_age: Gauge,
-    pub store_backup_failures: IntCounter,
+    pub store: StoreSeries,
     pub disk_free_bytes: IntGauge,
     pub temperature: Gauge,
     pub clock_synchronized: IntGauge,
     pub watchdog_pings: IntCounter,
     build_info: GaugeVec,
     model_info: GaugeVec,
+}
+
+/// How the store keeps itself.
+pub struct StoreSeries {
+    pub held: IntGauge,
+    pub damaged: IntGauge,
+    pub backups: IntGauge,
+    pub backup_age: Gauge,
+    pub backup_failures: IntCounter,
+}
+
+impl StoreSeries {
+    fn register(r: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            held: gauge(r, "store_held", "Records kept in memory until the disk takes them.")?,
+            damaged: gauge(r, "store_damaged", "Damaged databases set aside and not acknowledged.")?,
+            backups: gauge(r, "store_backups", "Automatic backups kept.")?,
+            backup_age: float_gauge(
+                r,
+                "store_backup_age_seconds",
+                "Since the newest automatic backup; NaN without one.",
+            )?,
+            backup_failures: counter(r, "store_backup_failures_total", "Automatic backups that failed.")?,
+        })
+    }
 }
 
 impl Metrics {
@@ -140,15 +161,7 @@ impl Metrics {
                 "Durable transactions of the store (each one synchronises the disk).",
             )?,
             store_bytes: gauge(r, "store_bytes", "Size of the database with its log on disk.")?,
-            store_held: gauge(r, "store_held", "Records kept in memory until the disk takes them.")?,
-            store_damaged: gauge(r, "store_damaged", "Damaged databases set aside and not acknowledged.")?,
-            store_backups: gauge(r, "store_backups", "Automatic backups kept.")?,
-            store_backup_age: float_gauge(
-                r,
-                "store_backup_age_seconds",
-                "Since the newest automatic backup; NaN without one.",
-            )?,
-            store_backup_failures: counter(r, "store_backup_failures_total", "Automatic backups that failed.")?,
+            store: StoreSeries::register(r)?,
             disk_free_bytes: gauge(r, "disk_free_bytes", "Free space of the state directory's file system.")?,
             temperature: float_gauge(r, "temperature_celsius", "Hottest thermal zone; NaN where the device has none.")?,
             clock_synchronized: gauge(r, "clock_synchronized", "1 once the wall clock is synchronised.")?,

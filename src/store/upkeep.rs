@@ -96,7 +96,7 @@ impl Round {
                 self.backup_complained = false;
             }
             Err(error) => {
-                store.0.metrics.store_backup_failures.inc();
+                store.0.metrics.store.backup_failures.inc();
                 if !self.backup_complained && error.kind() != ErrorKind::Unavailable {
                     tracing::warn!("no automatic backup: {}", error.chain());
                     self.backup_complained = true;
@@ -116,9 +116,9 @@ fn is_due(store: &Store, every: Duration) -> bool {
 fn figures(store: &Store) {
     let metrics = &store.0.metrics;
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    metrics.store_damaged.set(count(damage::damaged(store.path()).len()));
+    metrics.store.damaged.set(count(damage::damaged(store.path()).len()));
     let backups = automatic::backups(store.path());
-    metrics.store_backups.set(count(backups.len()));
+    metrics.store.backups.set(count(backups.len()));
     let age = backups.last().and_then(|newest| SystemTime::now().duration_since(newest.made).ok());
-    metrics.store_backup_age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
+    metrics.store.backup_age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
 }

@@ -170,7 +170,7 @@ impl Writer {
             }
         }
         self.heartbeat.held.store(self.held.len() as u64, Ordering::Relaxed);
-        self.metrics.store_held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        self.metrics.store.held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
     /// All jobs in one transaction, each in a savepoint of its own.
