@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::Notify;
 
@@ -118,8 +119,14 @@ impl Writer {
                 break;
             }
         }
-        // Not being able to is no loss: whoever opens the database next finds the log.
-        let _ = self.connection.as_ref().map(truncate_log);
+        if let Some(connection) = &self.connection {
+            // Not being able to is no loss: whoever opens the database next finds the log.
+            let _ = truncate_log(connection);
+            if self.condition.replaces_damaged {
+                // Nobody but this process exchanges the file: the log's name is surely this database's.
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            }
+        }
     }
 
     /// Puts a fresh database in the place of a damaged one, and opens one where there is none.
