@@ -23,12 +23,18 @@ use crate::metrics::Metrics;
 use crate::place::{self, Hold};
 use crate::record::{Classification, Origin};
 use crate::store::{BackupPlan, Store, StoreSettings, UpkeepPlan};
+use crate::sync::{self, Sync};
 
+mod central;
 mod first_start;
 mod notify;
 
+pub use central::redis_settings;
+
 /// In-flight requests get this long to finish; the rest of the ten seconds is for the flush.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// What waits for the central site gets this long at the end.
+const SYNC_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// A worker or the writer that is busy longer than this with one job hangs.
 const STUCK: Duration = Duration::from_secs(20);
 /// How often progress is looked at.
@@ -39,6 +45,7 @@ struct Unit {
     api: Api,
     capture: Supervisor,
     inference: Inference,
+    sync: Option<Sync>,
     store: Store,
     /// Of the state directory, until the last part has stopped.
     hold: Hold,
@@ -116,7 +123,10 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let unit_id = place::unit_id(&config.unit, &state_directory)?;
     let model = Arc::new(load_model(loaded, &state_directory)?);
     metrics.set_model(&model.manifest.name, &model.manifest.version, &model.manifest.sha256);
-    let store = Store::open_or_set_aside(store_settings(loaded, state_directory.clone()), metrics.clone())?;
+    // Only this process records what the central site is told of.
+    let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(&unit_id));
+    let settings = StoreSettings { events, ..store_settings(loaded, state_directory.clone()) };
+    let store = Store::open_or_set_aside(settings, metrics.clone())?;
     first_start::create_admin(&store, &state_directory, clock.as_ref())?;
     keep_up(&store, loaded, &state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
@@ -133,12 +143,14 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     );
     let lane = inference.lane();
     let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone())?;
+    let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
         state_directory,
         unit_id,
         store: store.clone(),
         lane,
+        sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
         model,
         workers: settings.worker_count(),
@@ -146,7 +158,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, inference, store, hold })
+    Ok(Unit { api, capture, inference, sync, store, hold })
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
@@ -282,6 +294,9 @@ fn camera_sink(store: Store, model: Arc<LoadedModel>) -> inference::FrameSink {
 fn drain(unit: Unit) {
     unit.capture.stop();
     unit.inference.stop();
+    if let Some(sync) = unit.sync {
+        tokio::runtime::Handle::current().block_on(sync.stop(SYNC_DRAIN_MAX));
+    }
     unit.store.close();
     drop(unit.hold);
 }

@@ -20,3 +20,4 @@ pub mod place;
 pub mod record;
 pub mod report;
 pub mod store;
+pub mod sync;

@@ -10,6 +10,10 @@ use prometheus::{
 
 use crate::error::{Error, ErrorKind, Result};
 
+mod sync;
+
+pub use sync::SyncMetrics;
+
 const PREFIX: &str = "vehicle_classifier";
 
 /// 10 ms … 5 s in eight buckets, as dashboards of the predecessor expect.
@@ -54,6 +58,7 @@ pub struct Metrics {
     pub store_commits: IntCounter,
     pub store_bytes: IntGauge,
     pub store: StoreSeries,
+    pub sync: SyncMetrics,
     pub disk_free_bytes: IntGauge,
     pub temperature: Gauge,
     pub clock_synchronized: IntGauge,
@@ -162,6 +167,7 @@ impl Metrics {
             )?,
             store_bytes: gauge(r, "store_bytes", "Size of the database with its log on disk.")?,
             store: StoreSeries::register(r)?,
+            sync: SyncMetrics::register(r)?,
             disk_free_bytes: gauge(r, "disk_free_bytes", "Free space of the state directory's file system.")?,
             temperature: float_gauge(r, "temperature_celsius", "Hottest thermal zone; NaN where the device has none.")?,
             clock_synchronized: gauge(r, "clock_synchronized", "1 once the wall clock is synchronised.")?,

@@ -9,6 +9,7 @@ use crate::api::{Api, api};
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
 use crate::store::StoreHealth;
+use crate::sync::{SyncStatus, SyncWatch};
 
 /// State of the unit
 ///
@@ -28,7 +29,7 @@ pub(super) async fn look(api: &Api) -> Health {
     reasons.extend(store.as_ref().into_iter().flat_map(store_reasons));
     Health {
         status: if reasons.is_empty() { "healthy" } else { "degraded" },
-        redis_connected: None,
+        redis_connected: api.sync.as_ref().map(|sync| sync.status() == SyncStatus::Connected),
         database_healthy,
         models_loaded: true,
         camera_connected: match camera {
@@ -63,6 +64,9 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
         ),
         CameraState::Ended => reasons.push("The replay has ended.".to_owned()),
         CameraState::Off | CameraState::Connected => {}
+    }
+    if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncWatch::status) {
+        reasons.push(format!("No events reach the central site: {}.", trouble.sentence()));
     }
     if !clock_synchronized {
         reasons.push("The clock is not synchronised; times are uncertain.".to_owned());

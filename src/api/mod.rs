@@ -19,6 +19,7 @@ use crate::inference::Lane;
 use crate::metrics::Metrics;
 use crate::record::{AuditEvent, Outcome};
 use crate::store::Store;
+use crate::sync::SyncWatch;
 
 mod access;
 mod audit;
@@ -36,6 +37,7 @@ mod page;
 mod query;
 mod rates;
 mod report;
+mod report_cache;
 mod reports;
 mod tokens;
 mod users;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub unit_id: String,
     pub store: Store,
     pub lane: Lane,
+    /// None when no central site is configured.
+    pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
     pub model: Arc<LoadedModel>,
     pub workers: usize,
@@ -70,6 +74,7 @@ pub struct Shared {
     logins: LoginThrottle,
     rates: rates::Rates,
     upload_memory: Arc<Semaphore>,
+    reports: report_cache::ReportCache,
     started: Instant,
 }
 
@@ -99,6 +104,7 @@ impl Api {
             logins: LoginThrottle::new(auth.login_failures_max),
             rates: rates::Rates::new(limits.requests_per_minute_max),
             upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
+            reports: report_cache::ReportCache::new(&parts.metrics),
             started: Instant::now(),
             parts,
         }))

@@ -73,7 +73,8 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     };
     let event =
         api.audit(req, Some(&user), "vehicle.report", &vehicle_id, Outcome::Success, json!({ "report_id": stored.id }));
-    api.store.record_report(stored, record, event).await?;
+    api.store.record_report(stored.clone(), record, event).await?;
+    api.reports.written(&stored);
     res.status_code(StatusCode::CREATED);
     match format {
         Format::Json => Created(body).render(res),
@@ -104,7 +105,7 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     query::only(req, &["format"])?;
     let format = query::format(query::text(req, "format"))?;
     let vehicle_id = checked_vehicle_id(&req.param::<String>("vehicle_id").unwrap_or_default())?;
-    let stored = api.store.newest_report(&vehicle_id).await?;
+    let stored = newest_of(&api, &vehicle_id).await?;
     let outcome = if stored.is_some() { Outcome::Success } else { Outcome::Failure };
     let event =
         api.audit(req, Some(Caller::of(depot)?.name()), "vehicle.report.read", &vehicle_id, outcome, Value::Null);
@@ -112,6 +113,19 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let stored = stored
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("There is no report of the vehicle {vehicle_id:?}.")))?;
     answer(&api, req, res, format, stored)
+}
+
+/// From memory, else from the store.
+async fn newest_of(api: &Api, vehicle_id: &str) -> Result<Option<Report>> {
+    let writes_at_miss = match api.reports.find(vehicle_id) {
+        Ok(report) => return Ok(Some(report)),
+        Err(writes_at_miss) => writes_at_miss,
+    };
+    let stored = api.store.newest_report(vehicle_id).await?;
+    if let Some(report) = &stored {
+        api.reports.read(report, writes_at_miss);
+    }
+    Ok(stored)
 }
 
 fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored: Report) -> Answer<Written> {

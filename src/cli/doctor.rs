@@ -15,8 +15,9 @@ use crate::cli::model::{proof, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
 use crate::config::{Sources, load};
-use crate::daemon::{capture_settings, load_model};
+use crate::daemon::{self, capture_settings, load_model};
 use crate::error::{Error, Result};
+use crate::{place, sync};
 
 /// Less free space than this is a warning.
 const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
@@ -174,8 +175,18 @@ fn one_frame(path: PathBuf, context: &Context) -> Result<(Verdict, String)> {
     }
 }
 
-fn redis(_context: &Context) -> Result<(Verdict, String)> {
-    Ok((Verdict::Note, "this version does not sync to a central site yet".into()))
+fn redis(context: &Context) -> Result<(Verdict, String)> {
+    let config = &context.loaded.config;
+    if config.sync.redis_url.is_empty() {
+        return Ok((Verdict::Note, "no central site is configured; set sync.redis_url to have one".into()));
+    }
+    let unit = place::unit_id(&config.unit, &context.state_directory()?)?;
+    let shown = config.sync.redis_url.shown();
+    Ok(match sync::probe(daemon::redis_settings(&config.sync, &unit)?)? {
+        Ok(found) => (Verdict::Ok, format!("{shown} takes this unit's events; {found}")),
+        // The unit works without it, and keeps what it cannot deliver.
+        Err(problem) => (Verdict::Failed, format!("{shown}: {problem}")),
+    })
 }
 
 fn tls(context: &Context) -> Result<(Verdict, String)> {

@@ -17,7 +17,7 @@ const ENVIRONMENT_PREFIX: &str = "VEHICLE_CLASSIFIER__";
 const ALIASES: [(&str, &str); 3] =
     [("SECRET_KEY", "auth.secret_key"), ("CORS_ORIGINS", "api.cors_origins"), ("TRUSTED_HOSTS", "api.trusted_hosts")];
 /// Read from `$CREDENTIALS_DIRECTORY/<key>`.
-const CREDENTIALS: [&str; 1] = ["auth.secret_key"];
+const CREDENTIALS: [&str; 4] = ["auth.secret_key", "sync.redis_url", "sync.redis_password", "sync.sentinel_password"];
 
 /// Where to look; nothing here is read from the process itself, so tests need not touch the real environment.
 #[derive(Clone, Debug, Default)]

@@ -4,8 +4,10 @@
 //! remembers where each value came from.
 
 mod layers;
+mod redis_url;
 mod sections;
 mod validation;
 
 pub use layers::{Loaded, Sources, load};
-pub use sections::{Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Unit};
+pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
+pub use sections::{Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Sync, Unit};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::redis_url::RedisUrl;
+
 /// A value that must not be shown. It serialises as `***`, and as nothing when empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -48,6 +50,7 @@ pub struct Config {
     pub capture: Capture,
     pub classifier: Classifier,
     pub store: Store,
+    pub sync: Sync,
     pub log: Log,
     pub unit: Unit,
 }
@@ -253,6 +256,59 @@ impl Default for Store {
             held_bytes_max: 8 << 20,
             backup_hours: 24,
             backup_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// The central site: a Redis server that gets every event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sync {
+    /// `redis://[user@]host:port[/database]`, `rediss://…` with TLS, or `redis+unix:///path`; several hosts, separated by
+    /// commas, for a Cluster or for sentinels; empty: no central site.
+    pub redis_url: RedisUrl,
+    /// Better here, from a credential, than in the URL.
+    pub redis_password: Secret,
+    /// Name of the master; the hosts of the URL are sentinels then.
+    pub sentinel_master: String,
+    pub sentinel_password: Secret,
+    /// PEM file with the authorities that the server's certificate may come from; empty: the system's.
+    pub ca_file: PathBuf,
+    pub connect_timeout_ms: u64,
+    /// How long Redis may take to answer before the connection counts as dead.
+    pub response_timeout_ms: u64,
+    /// Between two signs of life, each also a check of the connection.
+    pub health_interval_ms: u64,
+    /// Longest wait between two tries; the waits double from a second up to here, each shortened by chance.
+    pub backoff_ms_max: u64,
+    /// Events sent at once.
+    pub batch_events_max: usize,
+    /// About how many events of this unit Redis keeps, the oldest go first; 0: all.
+    pub stream_events_max: u64,
+    /// Hours for which Redis keeps them; 0: for ever.
+    pub stream_hours_max: u64,
+    /// Delivered events that are kept here, in case Redis loses them.
+    pub resend_events_max: u64,
+    pub resend_days_max: u32,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            redis_url: RedisUrl::default(),
+            redis_password: Secret::default(),
+            sentinel_master: String::new(),
+            sentinel_password: Secret::default(),
+            ca_file: PathBuf::new(),
+            connect_timeout_ms: 5_000,
+            response_timeout_ms: 5_000,
+            health_interval_ms: 30_000,
+            backoff_ms_max: 60_000,
+            batch_events_max: 500,
+            stream_events_max: 100_000,
+            stream_hours_max: 0,
+            resend_events_max: 100_000,
+            resend_days_max: 30,
         }
     }
 }

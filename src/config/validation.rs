@@ -12,6 +12,7 @@ impl Config {
         self.api_problem()
             .or_else(|| self.auth_problem())
             .or_else(|| self.capture_problem())
+            .or_else(|| self.sync_problem())
             .or_else(|| self.rest_problem())
     }
 
@@ -80,6 +81,30 @@ impl Config {
         at_least("capture.frame_age_max_ms", capture.frame_age_max_ms, 1)
             .or_else(|| at_least("capture.frame_deadline_ms", capture.frame_deadline_ms, 500))
             .or_else(|| at_least("capture.frozen_after_ms", capture.frozen_after_ms, 1_000))
+    }
+
+    fn sync_problem(&self) -> Option<(&'static str, String)> {
+        let sync = &self.sync;
+        if !sync.redis_url.is_empty() {
+            match sync.redis_url.parse() {
+                Err(reason) => return Some(("sync.redis_url", reason)),
+                Ok(address) if !sync.ca_file.as_os_str().is_empty() && !address.tls => {
+                    return Some((
+                        "sync.ca_file",
+                        "it is of use only with TLS; write rediss:// in sync.redis_url".into(),
+                    ));
+                }
+                Ok(_) => {}
+            }
+        }
+        at_least("sync.connect_timeout_ms", sync.connect_timeout_ms, 10)
+            .or_else(|| at_least("sync.response_timeout_ms", sync.response_timeout_ms, 10))
+            .or_else(|| at_least("sync.health_interval_ms", sync.health_interval_ms, 100))
+            .or_else(|| at_least("sync.backoff_ms_max", sync.backoff_ms_max, 10))
+            .or_else(|| at_least("sync.batch_events_max", sync.batch_events_max as u64, 1))
+            .or_else(|| {
+                (sync.batch_events_max > 10_000).then(|| ("sync.batch_events_max", "it must be at most 10000".into()))
+            })
     }
 
     fn rest_problem(&self) -> Option<(&'static str, String)> {

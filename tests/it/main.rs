@@ -19,5 +19,6 @@ mod page;
 mod pictures;
 mod quickstart;
 mod replay;
+mod sync;
 mod unit;
 mod users;

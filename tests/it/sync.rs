@@ -1,0 +1,175 @@
+//! The central site with real Redis servers, started for each test: what arrives there, and what is said when nothing does.
+//!
+//! The counts are small for every day; the environment asks for more: `SYNC_EVENTS=100000 SYNC_SEEDS=3` (faults),
+//! `SYNC_KILLS=200`, `SYNC_UNITS=1000` (a fleet), `SYNC_BACKLOG=500000`, each with `cargo test --test it sync:: -- --nocapture`.
+
+mod consumer;
+mod faults;
+mod figures;
+mod groups;
+mod losses;
+mod proxy;
+mod server;
+mod states;
+mod unit;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use vehicle_classifierd::clock::{Clock, Stamp, SystemClock};
+use vehicle_classifierd::metrics::Metrics;
+use vehicle_classifierd::record::{Passage, WatchSpan};
+use vehicle_classifierd::store::{Store, StoreSettings};
+use vehicle_classifierd::sync::{Parts, RedisSettings, Settings, Sync, encoder};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+pub const UNIT: &str = "u1";
+
+/// A number that the environment may raise.
+pub fn asked(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap())
+}
+
+/// Waits until it holds.
+pub fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A unit's store with a delivery beside it, without the rest of the unit.
+pub struct Outbox {
+    pub directory: Arc<TempDir>,
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    clock: Arc<SystemClock>,
+    written: usize,
+}
+
+impl Outbox {
+    pub fn new() -> Self {
+        Self::on(Arc::new(TempDir::new().unwrap()), UNIT)
+    }
+
+    pub fn on(directory: Arc<TempDir>, unit: &str) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let settings = StoreSettings {
+            directory: directory.path().to_owned(),
+            queue_depth_max: 1_024,
+            readers: 1,
+            classifications_max: 1_000,
+            crop_bytes_max: 0,
+            held_bytes_max: 1 << 20,
+            events: Some(encoder(unit)),
+        };
+        let store = Store::open(settings, metrics.clone()).unwrap();
+        Self { directory, store, metrics, clock: Arc::new(SystemClock::new()), written: 0 }
+    }
+
+    fn stamp(&self) -> Stamp {
+        self.clock.now()
+    }
+
+    /// Small events, many in one transaction.
+    pub fn record(&mut self, count: usize) {
+        let until = self.stamp();
+        let from = Stamp { at: until.at - Duration::from_millis(5), ..until.clone() };
+        let spans = (0..count).map(|_| {
+            self.written += 1;
+            let boot_id = format!("{}#{}", uuid(), self.written).into();
+            WatchSpan { from: from.clone(), until: Stamp { boot_id, ..until.clone() }, gap: None }
+        });
+        let spans = spans.collect();
+        self.store.record_watch(spans).wait().unwrap();
+    }
+
+    /// Passages as they are on a road.
+    pub fn pass(&self, count: usize) {
+        let pending: Vec<_> = (0..count).map(|_| self.store.record_passage(passage(self.stamp()))).collect();
+        for answer in pending {
+            assert!(answer.wait().unwrap());
+        }
+    }
+
+    pub fn bodies(&self) -> Vec<String> {
+        let rows = self.store.outbox_batch(0, usize::MAX, usize::MAX).wait().unwrap();
+        rows.into_iter().map(|row| row.body).collect()
+    }
+
+    pub fn waiting(&self) -> i64 {
+        self.store.outbox_head().wait().unwrap().waiting()
+    }
+
+    pub fn settle(&self, patience: Duration) {
+        until("everything delivered", patience, || self.waiting() == 0);
+    }
+
+    /// Starts delivering, with short waits.
+    pub fn deliver(&self, runtime: &tokio::runtime::Runtime, redis: RedisSettings) -> Sync {
+        let settings = Settings {
+            batch_events_max: 100,
+            linger: Duration::from_millis(5),
+            health_interval: Duration::from_millis(300),
+            backoff_max: Duration::from_millis(30),
+            stream_events_max: 0,
+            stream_age_max: None,
+            resend_events_max: 10_000_000,
+            resend_age_max: Duration::from_hours(24),
+        };
+        let _inside = runtime.enter();
+        let parts = Parts {
+            store: self.store.clone(),
+            about: vec![("site", "test".into())],
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        };
+        Sync::start(parts, settings, redis).unwrap()
+    }
+}
+
+fn uuid() -> String {
+    let random: u128 = rand::random();
+    format!("{random:032x}")
+}
+
+pub fn passage(at: Stamp) -> Passage {
+    Passage {
+        id: uuid(),
+        class: "car".into(),
+        confidence: 0.91,
+        votes: Vec::new(),
+        crops: 4,
+        line: Some("north".into()),
+        direction: Some("in".into()),
+        lane: None,
+        speed_kmh: None,
+        started: at.clone(),
+        ended: at.clone(),
+        counted: at,
+        model: "vehicle-type".into(),
+        model_version: "1.0.0".into(),
+        crop: None,
+    }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// How to reach Redis, with short waits.
+pub fn redis_settings(url: &str) -> RedisSettings {
+    let url: vehicle_classifierd::config::RedisUrl = serde_json::from_value(url.into()).unwrap();
+    RedisSettings {
+        address: url.parse().unwrap(),
+        password: None,
+        sentinel_master: None,
+        sentinel_password: None,
+        ca: None,
+        connect_timeout: Duration::from_millis(500),
+        response_timeout: Duration::from_millis(500),
+        unit: UNIT.into(),
+    }
+}

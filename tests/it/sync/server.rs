@@ -1,0 +1,130 @@
+//! Redis servers that live as long as a test.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{Connection, FromRedisValue};
+use tempfile::TempDir;
+
+use super::{PATIENCE, UNIT, until};
+
+pub struct Server {
+    child: Option<Child>,
+    pub port: u16,
+    directory: TempDir,
+    arguments: Vec<String>,
+}
+
+/// A port that was free a moment ago; Redis cannot choose one by itself.
+pub fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        // A Cluster's nodes also take the port 10,000 above.
+        if port < 55_000 {
+            return port;
+        }
+    }
+}
+
+impl Server {
+    /// It writes what it takes to disk at once, so that nothing acknowledged is lost when it is killed.
+    pub fn start(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut server = Self { child: None, port: free_port(), directory: TempDir::new().unwrap(), arguments };
+        server.restart();
+        server
+    }
+
+    pub fn sentinel(configuration: &str) -> Self {
+        let mut server =
+            Self { child: None, port: free_port(), directory: TempDir::new().unwrap(), arguments: Vec::new() };
+        let path = server.directory.path().join("sentinel.conf");
+        std::fs::write(&path, configuration).unwrap();
+        let mut child = Command::new("redis-server");
+        child.arg(&path).arg("--sentinel").arg("--port").arg(server.port.to_string());
+        server.child = Some(quiet(&mut child));
+        server.answers();
+        server
+    }
+
+    pub fn restart(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(self.directory.path());
+        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "no"]).args(&self.arguments);
+        self.child = Some(quiet(&mut command));
+        self.answers();
+    }
+
+    fn answers(&self) {
+        until("redis-server started", PATIENCE, || self.try_connect().is_some());
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(pid).status().unwrap().success());
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn try_connect(&self) -> Option<Connection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
+        connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // That a password is asked for is an answer too.
+        let pong = redis::cmd("PING").query::<redis::Value>(&mut connection);
+        let answered = pong.map_or_else(|error| error.code() == Some("NOAUTH"), |_| true);
+        answered.then_some(connection)
+    }
+
+    pub fn connect(&self) -> Connection {
+        self.try_connect().expect("redis-server answers")
+    }
+
+    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection = self.connect();
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
+    }
+
+    /// Bodies of a unit's stream, oldest first.
+    pub fn bodies(&self) -> Vec<String> {
+        entries(&self.ask::<redis::Value>(&["XRANGE", &key("events"), "-", "+"]))
+            .into_iter()
+            .map(|(_, body)| body)
+            .collect()
+    }
+
+    pub fn length(&self) -> usize {
+        self.ask(&["XLEN", &key("events")])
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn quiet(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server is installed")
+}
+
+pub fn key(name: &str) -> String {
+    format!("vc:{{{UNIT}}}:{name}")
+}
+
+/// Ids and bodies of a range of a stream.
+pub fn entries(range: &redis::Value) -> Vec<(String, String)> {
+    let redis::Value::Array(found) = range else { panic!("{range:?}") };
+    let parse = |entry: &redis::Value| -> (String, Vec<String>) { redis::from_redis_value(entry.clone()).unwrap() };
+    found.iter().map(parse).map(|(id, fields)| (id, fields[3].clone())).collect()
+}
