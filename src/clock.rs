@@ -9,6 +9,8 @@ use jiff::Timestamp;
 
 /// Set by systemd-timesyncd on the first synchronisation after boot.
 const TIMESYNC_FLAG: &str = "/run/systemd/timesync/synchronized";
+/// Seconds since the device was started, to a hundredth (proc_uptime(5)).
+const UPTIME: &str = "/proc/uptime";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// One moment, with what is needed to correct it later.
@@ -16,7 +18,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Stamp {
     /// Wall clock, UTC.
     pub at: Timestamp,
-    /// Since the clock was made (start of the process).
+    /// Since the device was started, so that moments of one boot can be compared whichever process noted them.
     pub monotonic: Duration,
     /// Whether the wall clock was synchronised at that moment.
     pub synced: bool,
@@ -38,6 +40,8 @@ pub trait Clock: Send + Sync {
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
+    /// At `start`, since the device was started.
+    uptime: Duration,
     boot_id: Arc<str>,
 }
 
@@ -45,7 +49,10 @@ impl SystemClock {
     #[must_use]
     pub fn new() -> Self {
         let boot_id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-        Self { start: Instant::now(), boot_id: boot_id.trim().into() }
+        let uptime = std::fs::read_to_string(UPTIME).ok();
+        let uptime = uptime.and_then(|text| text.split(' ').next()?.parse().ok());
+        let uptime = Duration::try_from_secs_f64(uptime.unwrap_or_default()).unwrap_or_default();
+        Self { start: Instant::now(), uptime, boot_id: boot_id.trim().into() }
     }
 }
 
@@ -59,7 +66,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Stamp {
         Stamp {
             at: Timestamp::now(),
-            monotonic: self.start.elapsed(),
+            monotonic: self.uptime + self.start.elapsed(),
             synced: synchronised(),
             boot_id: self.boot_id.clone(),
         }

@@ -22,7 +22,7 @@ use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 use crate::place::{self, Hold};
 use crate::record::{Classification, Origin};
-use crate::store::{BackupPlan, Store, StoreSettings, UpkeepPlan};
+use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
 mod central;
@@ -163,9 +163,9 @@ fn build(loaded: &Loaded) -> Result<Unit> {
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
 fn keep_up(store: &Store, loaded: &Loaded, state_directory: &Path, clock: &Arc<dyn Clock>) -> Result<()> {
-    let (state_directory, clock) = (state_directory.to_owned(), clock.clone());
-    store.keep_up(upkeep_plan(loaded), move |store| {
-        if let Err(error) = first_start::create_admin(store, &state_directory, clock.as_ref()) {
+    let (state_directory, own) = (state_directory.to_owned(), clock.clone());
+    store.keep_up(upkeep_plan(loaded), clock.clone(), move |store| {
+        if let Err(error) = first_start::create_admin(store, &state_directory, own.as_ref()) {
             tracing::error!("the first account of the fresh database cannot be made: {}", error.chain());
         }
     })
@@ -224,7 +224,23 @@ pub fn store_settings(loaded: &Loaded, directory: PathBuf) -> StoreSettings {
 fn upkeep_plan(loaded: &Loaded) -> UpkeepPlan {
     let store = &loaded.config.store;
     let every = Duration::from_secs(u64::from(store.backup_hours) * 3_600);
-    UpkeepPlan { backup: BackupPlan { every: (!every.is_zero()).then_some(every), bytes_max: store.backup_bytes_max } }
+    UpkeepPlan {
+        backup: BackupPlan { every: (!every.is_zero()).then_some(every), bytes_max: store.backup_bytes_max },
+        retention: Retention {
+            classifications: keep(store.classifications_days_max, store.classifications_bytes_max),
+            passages: keep(store.passages_days_max, store.passages_bytes_max),
+            reports: keep(store.reports_days_max, store.reports_bytes_max),
+            audit: keep(store.audit_days_max, store.audit_bytes_max),
+            crops: keep(store.crop_days_max, u64::MAX),
+            outbox: keep(0, store.outbox_bytes_max),
+        },
+    }
+}
+
+/// No days: whatever their age.
+fn keep(days_max: u32, bytes_max: u64) -> Keep {
+    let age_max = Duration::from_secs(u64::from(days_max) * 86_400);
+    Keep { age_max: (!age_max.is_zero()).then_some(age_max), bytes_max }
 }
 
 /// The inference side's share of the configuration.

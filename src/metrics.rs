@@ -74,6 +74,11 @@ pub struct StoreSeries {
     pub backups: IntGauge,
     pub backup_age: Gauge,
     pub backup_failures: IntCounter,
+    pub rows_deleted: IntCounterVec,
+    pub undelivered_deleted: IntCounter,
+    pub kind_bytes: IntGaugeVec,
+    pub restamped: IntCounter,
+    pub written_bytes: IntGauge,
 }
 
 impl StoreSeries {
@@ -88,6 +93,19 @@ impl StoreSeries {
                 "Since the newest automatic backup; NaN without one.",
             )?,
             backup_failures: counter(r, "store_backup_failures_total", "Automatic backups that failed.")?,
+            rows_deleted: counters(r, "store_rows_deleted_total", "Rows that retention removed.", &["table"])?,
+            undelivered_deleted: counter(
+                r,
+                "store_undelivered_deleted_total",
+                "Events that retention removed before the central site had them.",
+            )?,
+            kind_bytes: gauges(r, "store_table_bytes", "What a table's rows take, an estimate.", &["table"])?,
+            restamped: counter(
+                r,
+                "store_restamped_total",
+                "Records that got their right time once the clock was right.",
+            )?,
+            written_bytes: gauge(r, "disk_written_bytes", "Written to the disk by this process since its start.")?,
         })
     }
 }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use crate::cli::{Context, complain, say};
 use crate::error::{Error, Result};
+use crate::store::Fault;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -22,13 +23,31 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
     match check.first_broken {
         None => {
             say(&format!("{} audit rows, an unbroken chain; its head is {}.", check.rows, check.head_hash))?;
+            if check.dropped_through > 0 {
+                say(&format!(
+                    "Rows up to {} were dropped by retention, as the trail itself says.",
+                    check.dropped_through
+                ))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(row) => {
+            let fault = check.fault.map_or_else(String::new, described);
             complain(&Error::validation(format!(
-                "The audit trail was tampered with: the first broken row is {row}; restore a backup or keep this database as evidence."
+                "The audit trail was tampered with: the first broken row is {row}{fault}; restore a backup or keep this database as evidence."
             )));
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+fn described(fault: Fault) -> String {
+    match fault {
+        Fault::Edited => ", which was edited (or the hash of the row before it)".into(),
+        Fault::Missing { rows: Some(rows) } => format!(", from where {rows} row(s) are missing"),
+        Fault::Missing { rows: None } => ", which is missing or not the last one".into(),
+        Fault::Inserted => ", which was put in".into(),
+        Fault::Swapped { with } => format!(", which changed places with row {with}"),
+        Fault::Unvouched => ": those before it were removed, and not by retention".into(),
     }
 }

@@ -48,7 +48,7 @@ struct Finding {
 
 type Check = (&'static str, fn(&Context) -> Result<(Verdict, String)>);
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     ("state directory", state_directory),
     ("store", store),
     ("model", model),
@@ -58,6 +58,7 @@ const CHECKS: [Check; 10] = [
     ("clock", clock),
     ("disk", disk),
     ("backup", backup),
+    ("wear", wear),
     ("users", users),
 ];
 
@@ -216,6 +217,25 @@ fn disk(context: &Context) -> Result<(Verdict, String)> {
         return Ok((Verdict::Ok, said));
     }
     Ok((Verdict::Note, format!("{said}: make room, or lower store.classifications_max")))
+}
+
+fn wear(context: &Context) -> Result<(Verdict, String)> {
+    let store = context.store()?;
+    let days = store.write_volume(30).wait();
+    store.close();
+    let days = days?;
+    let Some(newest) = days.last() else {
+        return Ok((Verdict::Note, "nothing noted yet; a running unit notes what it writes every ten minutes".into()));
+    };
+    let mean = days.iter().map(|day| day.bytes).sum::<u64>() / days.len() as u64;
+    let said = format!(
+        "{} MiB and {} commits written on the newest day, {} MiB a day on average of {}",
+        newest.bytes >> 20,
+        newest.commits,
+        mean >> 20,
+        days.len()
+    );
+    Ok((Verdict::Ok, said))
 }
 
 fn backup(context: &Context) -> Result<(Verdict, String)> {

@@ -243,6 +243,19 @@ pub struct Store {
     pub backup_hours: u32,
     /// Bytes of all automatic backups together; the oldest go first. None is made of a database larger than this.
     pub backup_bytes_max: u64,
+    /// Days after which rows go, and bytes of each kind (indices included, an estimate) beyond which the oldest go first;
+    /// 0 days: whatever their age. Counts and coverage are kept for ever: they are small.
+    pub classifications_days_max: u32,
+    pub classifications_bytes_max: u64,
+    pub passages_days_max: u32,
+    pub passages_bytes_max: u64,
+    pub reports_days_max: u32,
+    pub reports_bytes_max: u64,
+    pub audit_days_max: u32,
+    pub audit_bytes_max: u64,
+    pub crop_days_max: u32,
+    /// Bytes of events for the central site; delivered ones go first.
+    pub outbox_bytes_max: u64,
 }
 
 impl Default for Store {
@@ -256,6 +269,16 @@ impl Default for Store {
             held_bytes_max: 8 << 20,
             backup_hours: 24,
             backup_bytes_max: 1 << 30,
+            classifications_days_max: 400,
+            classifications_bytes_max: 512 << 20,
+            passages_days_max: 1_100,
+            passages_bytes_max: 1 << 30,
+            reports_days_max: 1_100,
+            reports_bytes_max: 256 << 20,
+            audit_days_max: 1_100,
+            audit_bytes_max: 256 << 20,
+            crop_days_max: 30,
+            outbox_bytes_max: 512 << 20,
         }
     }
 }

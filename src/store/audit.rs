@@ -5,25 +5,26 @@
 //! TEXT as UTF-8 as it stands in the column, INTEGER as eight bytes, big endian. Ids run 1, 2, 3, … without a gap, and the
 //! table `audit_head` holds id and hash of the newest row, so that changed, missing, added and swapped rows all show.
 
-use std::sync::atomic::AtomicBool;
-
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::clock::Stamp;
 use crate::error::Result;
 use crate::record::{AuditEvent, AuditRow, Outcome};
 use crate::store::columns::{Json, Named, monotonic_us, stamp};
-use crate::store::{Pending, Store, unless};
+use crate::store::trail::{self, Fault};
+use crate::store::{Pending, Store};
 
 /// Most rows of one page.
 pub const AUDIT_PAGE_ROWS_MAX: u32 = 1_000;
 
-/// Rows checked in one read transaction: short ones do not keep the writer's log from starting over.
-const CHECK_ROWS: i64 = 1_000;
+/// Action of the row that vouches for what retention dropped.
+pub(super) const RETENTION: &str = "audit.retention";
 
-type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
 /// Which rows; every condition that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +43,12 @@ pub struct AuditFilter {
 pub struct AuditCheck {
     /// Sound rows from the first one on.
     pub rows: u64,
+    /// Id of the newest row that retention dropped, with a row that says so; 0: the trail goes back to its beginning.
+    pub dropped_through: i64,
     /// Id of the first row that is missing or not what it was; the rows behind it are not vouched for either.
     pub first_broken: Option<i64>,
+    /// What seems to have been done there.
+    pub fault: Option<Fault>,
     /// Hex hash of the last sound row. Noted down elsewhere, it proves later that nobody rewrote the whole trail.
     pub head_hash: String,
 }
@@ -83,27 +88,27 @@ impl Store {
 
     /// Walks the whole chain, however long, in constant memory.
     pub fn verify_audit(&self) -> Pending<AuditCheck> {
-        self.maintain(verify)
+        self.maintain(trail::verify)
     }
 }
 
 /// The content of a row, in the order in which its hash covers it.
-struct Content<'a> {
-    id: i64,
-    user: Option<&'a str>,
-    action: &'a str,
-    resource: &'a str,
-    outcome: &'a str,
-    details: &'a str,
-    ip_address: Option<&'a str>,
-    created_at: i64,
-    clock_synced: bool,
-    boot_id: &'a str,
-    monotonic_us: i64,
+pub(super) struct Content<'a> {
+    pub id: i64,
+    pub user: Option<&'a str>,
+    pub action: &'a str,
+    pub resource: &'a str,
+    pub outcome: &'a str,
+    pub details: &'a str,
+    pub ip_address: Option<&'a str>,
+    pub created_at: i64,
+    pub clock_synced: bool,
+    pub boot_id: &'a str,
+    pub monotonic_us: i64,
 }
 
 impl Content<'_> {
-    fn hash(&self, previous: &Hash) -> Hash {
+    pub(super) fn hash(&self, previous: &Hash) -> Hash {
         fn field(hasher: &mut Sha256, bytes: Option<&[u8]>) {
             hasher.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes());
             hasher.update(bytes.unwrap_or_default());
@@ -164,8 +169,34 @@ pub(super) fn append(connection: &Connection, event: &AuditEvent) -> Result<()> 
     Ok(())
 }
 
+/// Id and hash of the newest row that retention dropped.
+pub(super) fn base(connection: &Connection) -> rusqlite::Result<(i64, Hash)> {
+    let mut statement = connection.prepare_cached("SELECT id, hash FROM audit_base")?;
+    statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Drops the rows up to `through` and notes it in the trail itself, in the caller's transaction: from then on the chain
+/// begins behind them, and the note vouches that they went by retention.
+pub(super) fn drop_through(connection: &Connection, through: i64, at: &Stamp) -> Result<u64> {
+    let sql = "SELECT hash FROM audit_log WHERE id = ?1";
+    let hash: Hash = connection.prepare_cached(sql)?.query_row([through], |row| row.get(0))?;
+    let dropped = connection.prepare_cached("DELETE FROM audit_log WHERE id <= ?1")?.execute([through])?;
+    connection.prepare_cached("UPDATE audit_base SET id = ?1, hash = ?2")?.execute(params![through, hash])?;
+    let event = AuditEvent {
+        user: None,
+        action: RETENTION.into(),
+        resource: "audit_log".into(),
+        outcome: Outcome::Success,
+        details: json!({ "through": through, "hash": hex(&hash), "rows": dropped }),
+        ip_address: None,
+        at: at.clone(),
+    };
+    append(connection, &event)?;
+    Ok(dropped as u64)
+}
+
 /// Id and hash of the newest row.
-fn head(connection: &Connection) -> rusqlite::Result<(i64, Hash)> {
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<(i64, Hash)> {
     let mut statement = connection.prepare_cached("SELECT id, hash FROM audit_head")?;
     statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
@@ -219,56 +250,6 @@ fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
-pub(super) fn verify(connection: &Connection, closing: &AtomicBool) -> Result<AuditCheck> {
-    let (mut last, mut hash): (i64, Hash) = (0, [0; 32]);
-    let mut first_broken = None;
-    while first_broken.is_none() {
-        unless(closing)?;
-        // The head and the rows must be of the same moment.
-        let snapshot = connection.unchecked_transaction()?;
-        let head = head(&snapshot)?;
-        let sql = "SELECT * FROM audit_log WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let mut statement = snapshot.prepare_cached(sql)?;
-        let mut rows = statement.query([last, CHECK_ROWS])?;
-        let before = last;
-        while let Some(row) = rows.next()? {
-            let stored: Vec<u8> = row.get("hash")?;
-            let expected = row_hash(row, &hash)?;
-            if row.get::<_, i64>("id")? != last + 1 || stored != expected {
-                first_broken = Some(last + 1);
-                break;
-            }
-            (last, hash) = (last + 1, expected);
-        }
-        if last == before {
-            if head != (last, hash) {
-                first_broken = first_broken.or(Some(last + 1));
-            }
-            break;
-        }
-    }
-    Ok(AuditCheck { rows: last.unsigned_abs(), first_broken, head_hash: hex(&hash) })
-}
-
-fn row_hash(row: &Row<'_>, previous: &Hash) -> Result<Hash> {
-    let text = |name: &str| row.get_ref(name).and_then(|value| Ok(value.as_str()?));
-    let nullable = |name: &str| row.get_ref(name).and_then(|value| Ok(value.as_str_or_null()?));
-    let content = Content {
-        id: row.get("id")?,
-        user: nullable("user_id")?,
-        action: text("action")?,
-        resource: text("resource")?,
-        outcome: text("outcome")?,
-        details: text("details")?,
-        ip_address: nullable("ip_address")?,
-        created_at: row.get("created_at")?,
-        clock_synced: row.get("clock_synced")?,
-        boot_id: text("boot_id")?,
-        monotonic_us: row.get("monotonic_us")?,
-    };
-    Ok(content.hash(previous))
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

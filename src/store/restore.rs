@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::AuditEvent;
 use crate::store::database::{self, beside, dated, open_writer, remove, sync_directory, unusable};
-use crate::store::{audit, meta, version};
+use crate::store::{audit, meta, trail, version};
 
 /// What `restore` put in place.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ fn verified(backup: &Path, copy: &Path, event: &AuditEvent) -> Result<Restored> 
         return Err(unsound(problem.clone()));
     }
     let connection = open_writer(copy)?;
-    let check = audit::verify(&connection, &AtomicBool::new(false))?;
+    let check = trail::verify(&connection, &AtomicBool::new(false))?;
     if let Some(row) = check.first_broken {
         return Err(unsound(format!("its audit trail is broken at row {row}.")));
     }

@@ -1,14 +1,18 @@
-//! What the store does by itself while the unit runs: backups, and letting the daemon know of a fresh database.
+//! What the store does by itself while the unit runs: retention, re-stamping once the clock is right, backups, figures, and
+//! letting the daemon know of a fresh database.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::fs;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::clock::{Clock, Stamp};
 use crate::error::{ErrorKind, Result};
-use crate::store::{BackupPlan, Inner, PoisonError, Store, automatic, damage, spawn};
+use crate::store::columns::monotonic_us;
+use crate::store::retention::{self, Kind, Retention};
+use crate::store::{BackupPlan, Inner, Pending, PoisonError, Store, automatic, damage, restamp, spawn};
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -17,10 +21,34 @@ const FIGURES_PERIOD: Duration = Duration::from_secs(10);
 /// How long after the start the first backup may be made, and how long after one that failed the next.
 const BACKUP_PAUSE: Duration = Duration::from_secs(120);
 
+/// How often it is looked whether rows are to go.
+const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// Steps of one kind in one go, so that a lowered limit does not keep the writer busy for long.
+const RETENTION_STEPS_MAX: usize = 40;
+/// How long the clock must have been right, without a jump, before anything is too old by it.
+const CLOCK_SETTLED: Duration = Duration::from_secs(600);
+/// A larger difference between wall clock and monotonic clock within a tick is a jump.
+const CLOCK_JUMP_US: i64 = 5_000_000;
+/// How often the write volume of the day is noted.
+const VOLUME_PERIOD: Duration = Duration::from_secs(600);
+/// How many days of it are kept.
+const VOLUME_DAYS: i64 = 400;
+
 /// What is to be done by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct UpkeepPlan {
     pub backup: BackupPlan,
+    pub retention: Retention,
+}
+
+/// What was written to the disk on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteVolume {
+    /// Days since 1970 UTC.
+    pub day: i64,
+    /// By the whole process.
+    pub bytes: u64,
+    pub commits: u64,
 }
 
 /// The running thread.
@@ -42,11 +70,22 @@ impl Store {
     ///
     /// # Errors
     /// Internal when no thread can be started.
-    pub fn keep_up(&self, plan: UpkeepPlan, on_fresh: impl Fn(&Self) + Send + 'static) -> Result<()> {
+    pub fn keep_up(
+        &self,
+        plan: UpkeepPlan,
+        clock: Arc<dyn Clock>,
+        on_fresh: impl Fn(&Self) + Send + 'static,
+    ) -> Result<()> {
         let (stop, stopped) = bounded(0);
         let mut round = Round {
             plan,
             store: Arc::downgrade(&self.0),
+            clock,
+            trusted: Trusted::default(),
+            restamped: false,
+            next_retention: Instant::now() + RETENTION_PERIOD,
+            next_volume: Instant::now() + VOLUME_PERIOD,
+            written: (bytes_written(), 0),
             replacements: self.0.condition.replacements(),
             next_figures: Instant::now(),
             next_backup: Instant::now() + BACKUP_PAUSE,
@@ -58,8 +97,126 @@ impl Store {
     }
 }
 
+/// Since when the clock has been right without a jump.
+#[derive(Default)]
+struct Trusted {
+    offset_us: i64,
+    since: Option<Duration>,
+}
+
+impl Trusted {
+    /// For how long, as of this moment; none while the clock is not synchronised.
+    fn at(&mut self, now: &Stamp) -> Option<Duration> {
+        let offset_us = now.at.as_microsecond().saturating_sub(monotonic_us(now));
+        let jumped = self.offset_us.abs_diff(offset_us) > CLOCK_JUMP_US.unsigned_abs();
+        self.offset_us = offset_us;
+        self.since = match self.since {
+            _ if !now.synced => None,
+            Some(since) if !jumped => Some(since),
+            _ => Some(now.monotonic),
+        };
+        self.since.map(|since| now.monotonic.saturating_sub(since))
+    }
+}
+
+impl Store {
+    /// Re-stamps what was recorded in the boot of `now` before the clock was right; how many records. Blocks.
+    fn restamp(&self, now: &Stamp) -> Result<u64> {
+        let mut rows = 0;
+        loop {
+            let stamp = now.clone();
+            let moved = self.write(move |connection| restamp::step(connection, &stamp)).wait()?;
+            rows += moved;
+            if moved == 0 {
+                break;
+            }
+        }
+        if rows > 0 {
+            let stamp = now.clone();
+            self.write(move |connection| restamp::note(connection, &stamp, rows)).wait()?;
+        }
+        Ok(rows)
+    }
+
+    /// Removes what is to go, step by step between other writes; `settled` says whether the clock may be believed. Blocks.
+    fn apply_retention(&self, retention: &Retention, settled: bool, now: &Stamp) {
+        let metrics = &self.0.metrics.store;
+        for kind in Kind::ALL {
+            let keep = kind.keep(retention);
+            for _ in 0..RETENTION_STEPS_MAX {
+                let at = now.clone();
+                let step =
+                    self.write(move |connection| retention::step(connection, kind, keep, settled.then_some(&at), &at));
+                let step = match step.wait() {
+                    Ok(step) => step,
+                    Err(error) => {
+                        tracing::debug!(table = kind.table(), "retention: {}", error.chain());
+                        break;
+                    }
+                };
+                metrics.rows_deleted.with_label_values(&[kind.table()]).inc_by(step.deleted);
+                metrics.undelivered_deleted.inc_by(step.undelivered);
+                metrics
+                    .kind_bytes
+                    .with_label_values(&[kind.table()])
+                    .set(i64::try_from(step.bytes).unwrap_or(i64::MAX));
+                if step.undelivered > 0 {
+                    tracing::warn!(
+                        rows = step.undelivered,
+                        "the outbox is full: events went that the central site never got"
+                    );
+                }
+                if !step.more {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn note_write_volume(&self, day: i64, bytes: u64, commits: u64) -> Result<()> {
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (bytes, commits) = (count(bytes), count(commits));
+        let sql = "INSERT INTO write_volume (day, bytes, commits) VALUES (?1, ?2, ?3)
+            ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, commits = commits + excluded.commits";
+        let noted = self.write(move |connection| {
+            connection.prepare_cached(sql)?.execute([day, bytes, commits])?;
+            connection.prepare_cached("DELETE FROM write_volume WHERE day < ?1")?.execute([day - VOLUME_DAYS])?;
+            Ok(())
+        });
+        noted.wait()
+    }
+
+    /// What was written to the disk on each of the newest days, oldest first.
+    pub fn write_volume(&self, days: u32) -> Pending<Vec<WriteVolume>> {
+        self.read(move |connection| {
+            let sql =
+                "SELECT * FROM (SELECT day, bytes, commits FROM write_volume ORDER BY day DESC LIMIT ?1) ORDER BY day";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([days], |row| {
+                let (bytes, commits): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok(WriteVolume { day: row.get(0)?, bytes: bytes.unsigned_abs(), commits: commits.unsigned_abs() })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+}
+
+/// By this process since its start, as the kernel counts them for the disk (proc_pid_io(5)); 0 where it does not.
+pub(super) fn bytes_written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
+}
+
 struct Round {
     plan: UpkeepPlan,
+    clock: Arc<dyn Clock>,
+    trusted: Trusted,
+    /// Nothing of this boot waits for the clock any more.
+    restamped: bool,
+    next_retention: Instant,
+    next_volume: Instant,
+    /// Bytes and commits that the write volume holds already.
+    written: (u64, u64),
     /// Weak: the upkeep does not keep alive what it keeps up.
     store: Weak<Inner>,
     replacements: u64,
@@ -77,11 +234,52 @@ impl Round {
                 self.replacements = store.0.condition.replacements();
                 on_fresh(&store);
             }
+            let now = self.clock.now();
+            let trusted_for = self.trusted.at(&now);
+            // The second look: a clock that has just been set may be set once more.
+            if trusted_for.is_some_and(|trusted_for| !trusted_for.is_zero()) {
+                self.restamp(&store, &now);
+            } else {
+                self.restamped = false;
+            }
+            if Instant::now() >= self.next_retention {
+                self.next_retention = Instant::now() + RETENTION_PERIOD;
+                let settled = trusted_for.is_some_and(|trusted_for| trusted_for >= CLOCK_SETTLED);
+                store.apply_retention(&self.plan.retention, settled, &now);
+            }
+            if Instant::now() >= self.next_volume {
+                self.next_volume = Instant::now() + VOLUME_PERIOD;
+                self.note_volume(&store, &now);
+            }
             if Instant::now() >= self.next_figures {
                 self.next_figures = Instant::now() + FIGURES_PERIOD;
                 figures(&store);
             }
             self.back_up(&store);
+        }
+    }
+
+    fn restamp(&mut self, store: &Store, now: &Stamp) {
+        if self.restamped {
+            return;
+        }
+        match store.restamp(now) {
+            Ok(0) => self.restamped = true,
+            Ok(rows) => {
+                self.restamped = true;
+                store.0.metrics.store.restamped.inc_by(rows);
+                tracing::info!(rows, "the clock is right: records of this boot got their right times");
+            }
+            Err(error) => tracing::warn!("records cannot be re-stamped: {}", error.chain()),
+        }
+    }
+
+    fn note_volume(&mut self, store: &Store, now: &Stamp) {
+        let total = (bytes_written(), store.0.metrics.store_commits.get());
+        let (bytes, commits) = (total.0.saturating_sub(self.written.0), total.1.saturating_sub(self.written.1));
+        match store.note_write_volume(now.at.as_second().div_euclid(86_400), bytes, commits) {
+            Ok(()) => self.written = total,
+            Err(error) => tracing::debug!("the write volume cannot be noted: {}", error.chain()),
         }
     }
 
@@ -118,6 +316,7 @@ fn figures(store: &Store) {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     metrics.store.damaged.set(count(damage::damaged(store.path()).len()));
     let backups = automatic::backups(store.path());
+    metrics.store.written_bytes.set(count(usize::try_from(bytes_written()).unwrap_or(usize::MAX)));
     metrics.store.backups.set(count(backups.len()));
     let age = backups.last().and_then(|newest| SystemTime::now().duration_since(newest.made).ok());
     metrics.store.backup_age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));

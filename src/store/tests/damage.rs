@@ -3,15 +3,17 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::{Fixture, at, classification, daemon, event, outside, report, until};
+use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::record::Role;
-use crate::store::{BackupPlan, NewUser, Store, UpkeepPlan, acknowledge_damage, damaged_files, database};
+use crate::store::{NewUser, Store, acknowledge_damage, damaged_files, database};
 
 /// Bit flips of one run; more of them by hand.
 const FLIPS: u64 = 20;
@@ -101,9 +103,13 @@ fn a_damaged_database_is_replaced_while_the_unit_runs() {
     let fixture = filled();
     fixture.store.close();
     let store = daemon(&fixture.directory);
-    let plan = UpkeepPlan { backup: BackupPlan { every: None, bytes_max: 0 } };
+    let plan = super::restamping::plan();
     let (told, hears) = std::sync::mpsc::channel();
-    store.keep_up(plan, move |store| told.send(store.users().wait().unwrap().len()).unwrap()).unwrap();
+    store
+        .keep_up(plan, Arc::new(SystemClock::new()), move |store| {
+            told.send(store.users().wait().unwrap().len()).unwrap()
+        })
+        .unwrap();
     // The pages of the audit trail's index, behind the back of the running store.
     let root = root_of(&fixture.directory, "audit_log_created");
     overwrite(&path(&fixture.directory), root, &[0xa5; 4_096]);

@@ -8,7 +8,7 @@ use crate::store::passages::{BETWEEN, Page, RECORDED_AFTER, page_query};
 use crate::store::{CountsPage, PassageFilter, counts};
 
 /// A car northwards that was counted `seconds` after the start of 2026.
-fn passage(id: &str, seconds: i64) -> Passage {
+pub(super) fn passage(id: &str, seconds: i64) -> Passage {
     Passage {
         id: id.into(),
         class: "car".into(),

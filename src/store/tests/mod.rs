@@ -8,7 +8,11 @@ mod ledger;
 mod opening;
 mod outbox;
 mod records;
+mod restamping;
+mod retained;
 mod trail;
+mod trail_faults;
+mod upgrade;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
