@@ -6,10 +6,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 format := .ci/stage formatting cargo fmt --check
 clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
 
-.PHONY: help setup build run check test stages bench deb test-package clean
+.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install and fetch what a bare machine lacks (.ci/setup --help)
 	@.ci/setup
@@ -51,6 +51,20 @@ deb: build ## pack the release build as a Debian package, target/debian/
 
 test-package: deb ## install, upgrade and purge the package in a clean Debian with systemd (as root)
 	tests/package.sh target/debian/*.deb
+
+build-arm64: ## build for aarch64 with Debian's cross tool chain (.ci/cross --help); with containers: cross.toml
+	.ci/setup --no-pictures --also aarch64
+	.ci/cross aarch64 build --release --locked
+
+test-arm64: ## run the unit tests as ARM code under qemu
+	.ci/setup --no-pictures --also aarch64
+	.ci/cross aarch64 test --locked --lib
+
+# PROGRAM=target/cross/aarch64-unknown-linux-gnu/release/vehicle-classifierd runs the ARM build on an emulated Cortex-A53.
+test-device: PROGRAM ?= target/release/vehicle-classifierd
+test-device: ## run a release build in an emulated unit whose camera drivers fail on demand
+	.ci/setup --no-pictures --also device
+	tests/device/run $(PROGRAM)
 
 clean: ## remove what was built and what `make run` keeps; what set-up fetched stays
 	cargo clean
