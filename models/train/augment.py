@@ -60,11 +60,11 @@ class Augmenter:
         return batch * tint * self._between(0.65, 1.35, count, 1, 1, 1)
 
     def _weather(self, batch: Tensor) -> Tensor:
-        batch = self._some(batch, 0.10, self._night)
+        batch = self._some(batch, 0.25, self._night)
         batch = self._some(batch, 0.06, lambda part: road.fog(part, self._number(0.2, 0.7)))
         batch = self._some(
             batch,
-            0.08,
+            0.25,
             lambda part: road.rain(part, self._number(0.002, 0.01), self._number(1.2, 1.9), self._random),
         )
         batch = self._some(batch, 0.15, self._blur)

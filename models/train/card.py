@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from catalogue import LABELS
-from learn import BATCH
+from curve import ALL, DRAWS
+from learn import BATCH, COPY_WEIGHT
 
 LICENCES = {
     "zen": ("one fixed roadside camera, 100 × 100 px", "CC-BY-4.0 (Zenodo 6634554)"),
@@ -43,6 +44,7 @@ def write_card(folder: Path, manifest: dict[str, Any], figures: Figures) -> None
         accuracy(figures),
         confidence(manifest, figures),
         corruptions(figures),
+        learning(figures),
         notes(),
     ]
     (folder / "CARD.md").write_text("\n\n".join(parts) + "\n")
@@ -92,11 +94,16 @@ def training(recipe: Figures) -> str:
         if recipe["steps"]
         else "the network itself was **not** fine-tuned: it is EfficientNet-Lite0 as published"
     )
+    copies = (
+        f" of every photo and,\nat a weight of {COPY_WEIGHT}, of augmented copies of it ({recipe['views']} of each; `augment.py`)"
+        if recipe["views"]
+        else ""
+    )
     return f"""## Training
 
 {recipe["photos"]} photos: at most {recipe["per_source"]} per type and source, without {recipe["doubtful"]} whose label
-a head that never saw their source contradicts. A linear head on the published features, types and sources balanced;
-{tuning}."""
+a head that never saw their source contradicts. A linear head on the published features{copies},
+types and sources balanced; {tuning}."""
 
 
 def accuracy(figures: Figures) -> str:
@@ -165,6 +172,27 @@ def corruptions(figures: Figures) -> str:
         allowed = LOSS_AT_48 if name.startswith("48") else LOSS_ELSEWHERE
         shown = "" if name.startswith(("40", "32")) else f"{100 * allowed:.0f}"
         rows.append(f"| {name} | {percent(right)} | {100 * (measured['clean'] - right):.1f} | {shown} |")
+    return "\n".join(rows)
+
+
+def learning(figures: Figures) -> str:
+    rows = [
+        "## Learning curve",
+        "",
+        "What a linear head on the published features, learnt from fewer photos or fewer sources of every type and "
+        f"without augmentation, gets right of the same held-out photos: the mean of {DRAWS} draws, the worst and the "
+        "best of them.",
+        "",
+        "| photos per type and source | sources per type | photos | right | worst to best | mean over the types |",
+        "|---|---|---|---|---|---|",
+    ]
+    for point in figures["curve"]:
+        photos, sources = (f"{point[key]}" if point[key] != ALL else "all" for key in ("per_source", "sources"))
+        rows.append(
+            f"| {photos} | {sources} | {point['photos']:.0f} | {percent(point['top1'])} | "
+            f"{100 * point['least']:.1f}–{percent(point['most'])} | {percent(point['macro'])} |"
+        )
+    rows += ["", "![Right by photos learnt from](curve.png)"]
     return "\n".join(rows)
 
 

@@ -1,5 +1,6 @@
 """The pictures of the card, drawn with nothing but Pillow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from catalogue import LABELS
+from curve import ALL, Point
 from measure import BINS, Calibration
 
 CELL, MARGIN = 44, 96
@@ -47,6 +49,31 @@ def calibration_curve(measured: Calibration, file: Path) -> None:
     draw.text((EDGE + SIDE / 2, EDGE + SIDE + 24), "confidence", INK, FONT, anchor="ma")
     draw.text((EDGE, EDGE - 22), "share that is right (area: how many answers)", INK, FONT)
     _save(picture, file)
+
+
+def learning_curve(points: Sequence[Point], file: Path) -> None:
+    """Share that is right by the number of photos learnt from: open where whole sources are left out."""
+    picture = Image.new("RGB", (SIDE + 2 * EDGE, SIDE + 2 * EDGE), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((EDGE, EDGE, EDGE + SIDE, EDGE + SIDE), outline=PALE)
+    for share in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        draw.text((EDGE - 6, _along(100, share)[1]), f"{share:.1f}", INK, FONT, anchor="rm")
+        draw.line((*_along(100, share), *_along(10_000, share)), PALE)
+    for photos in (100, 1000, 10_000):
+        draw.text((_along(photos, 0)[0], EDGE + SIDE + 6), str(photos), INK, FONT, anchor="ma")
+    whole = [_along(point["photos"], point["top1"]) for point in points if point["sources"] == ALL]
+    draw.line([part for place in whole for part in place], BLUE, 2)
+    for point in points:
+        across, up = _along(point["photos"], point["top1"])
+        draw.ellipse((across - 5, up - 5, across + 5, up + 5), BLUE if point["sources"] == ALL else "white", BLUE, 2)
+    draw.text((EDGE + SIDE / 2, EDGE + SIDE + 24), "photos learnt from", INK, FONT, anchor="ma")
+    draw.text((EDGE, EDGE - 22), "share that is right (open: fewer sources)", INK, FONT)
+    _save(picture, file)
+
+
+def _along(photos: float, right: float) -> tuple[float, float]:
+    """From 100 to 10,000 photos in logarithms, from 0.4 to 0.9 right."""
+    return EDGE + SIDE * (np.log10(photos) - 2) / 2, EDGE + SIDE * (0.9 - right) / 0.5
 
 
 def _cell(draw: ImageDraw.ImageDraw, row: int, column: int, count: int, share: float) -> None:

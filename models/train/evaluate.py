@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import charts
+import curve
 from card import write_card
 from catalogue import HELD_OUT, LABELS, Photo, at_most, labels, read, sources, split
 from corruptions import CORRUPTIONS, corrupted
 from golden import sha256
-from learn import BATCH, clean
+from learn import SEEN_FILE, features
 from measure import (
     Logits,
     calibration,
@@ -57,7 +59,7 @@ def main() -> None:
     digest = sha256(content)[:12]
     logits = kept(arguments.work / f"int8-{digest}.npy", lambda: model.logits(pixels))
     manifest = describe(arguments.model, size, logits, held_out)
-    reference = kept(arguments.work / f"float-{digest}.npy", lambda: float_logits(network, pixels))
+    reference = kept(arguments.work / f"float-{digest}.npy", lambda: float_logits(network, pixels, arguments.work))
     figures = {
         "recipe": recipe,
         "training": counts(training),
@@ -68,8 +70,10 @@ def main() -> None:
         "speed_ms": speed(model, size, arguments.baseline),
         "bytes": len(content),
         "confidence": confidence_table(logits, held_out),
+        "curve": learning_curve(training, held_out, pixels, arguments.work),
     }
     draw(logits, held_out, arguments.model)
+    charts.learning_curve(figures["curve"], arguments.model / "curve.png")
     (arguments.work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(arguments.model, manifest, figures)
 
@@ -122,10 +126,28 @@ def counts(photos: Sequence[Photo]) -> dict[str, dict[str, int]]:
 
 
 @torch.inference_mode()
-def float_logits(network: Network, pixels: Pixels) -> Logits:
-    size = pixels.shape[1]
-    batches = range(0, len(pixels), BATCH)
-    return np.concatenate([network(clean(pixels[at : at + BATCH], size)).numpy() for at in batches])
+def float_logits(network: Network, pixels: Pixels, work: Path) -> Logits:
+    return network.head(torch.from_numpy(held_out_features(network, pixels, work))).numpy()
+
+
+def held_out_features(network: Network, pixels: Pixels, work: Path) -> NDArray[np.float32]:
+    """What the network's trunk, tuned or as published, says of the photos that are measured."""
+    weights = b"".join(value.numpy().tobytes() for value in network.trunk.state_dict().values())
+    folder = work / f"held-out-{pixels.shape[1]}-{sha256(weights)[:12]}"
+    return features(network, pixels, np.arange(len(pixels)), pixels.shape[1], folder)
+
+
+def learning_curve(
+    training: Sequence[Photo], held_out: Sequence[Photo], pixels: Pixels, work: Path
+) -> list[curve.Point]:
+    """Heads on published features, learnt from fewer and fewer of the photos that fit.py saw."""
+    file = work / "curve.json"
+    if not file.exists():
+        seen = np.load(work / SEEN_FILE)
+        known = curve.Set([training[row] for row in seen["rows"]], seen["inputs"])
+        unseen = curve.Set(held_out, held_out_features(Network(), pixels, work))
+        file.write_text(json.dumps(curve.measured(known, unseen)))
+    return json.loads(file.read_text())
 
 
 def scores(logits: Logits, photos: Sequence[Photo]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Learning: a linear head on fixed features first, then the network itself from there.
 
 Starting the fine-tuning from a head that already fits keeps the published features from being
-torn up by the gradients of a random one (Kumar et al. 2022), which is what new streets need.
+torn up by the gradients of a random one (Kumar et al. 2022), which is what new streets need. Going
+only part of the way to the tuned weights keeps more of them (Wortsman et al. 2022).
 """
 
 import math
@@ -20,12 +21,17 @@ from catalogue import LABELS, Photo, balanced_weights, labels, sources
 from network import FEATURES, Network
 from pictures import Pixels
 
+SEEN_FILE = "seen.npz"
+"""In the work folder: `rows` of the training photos and `inputs`, what the published trunk says of them unharmed."""
 BATCH = 64
 CHECKPOINT_STEPS = 10
-HEAD_PENALTY = 1e-2
+HEAD_PENALTY = 2e-2
+COPY_WEIGHT = 0.1
+"""Of an augmented copy in the head, against 1 for the photo: more helps at night and costs by day."""
 HEAD_ROUNDS = 60
 GRADIENT_MAX = 5.0
-STEP_SEEDS = 1_000_003
+WARM_UP = 0.1
+STEP_SEEDS = VIEW_SEEDS = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,14 @@ class Plan:
     """One fine-tuning run."""
 
     size: int = 160
-    frozen_blocks: int = 9
+    frozen_blocks: int = 12
     steps: int = 0
-    trunk_rate: float = 4e-4
-    head_rate: float = 1e-3
+    trunk_rate: float = 1e-4
+    head_rate: float = 3e-4
     weight_decay: float = 0.02
-    average: float = 0.99
-    smoothing: float = 0.05
+    average: float = 0.98
+    blend: float = 0.5
+    smoothing: float = 0.1
     mixup: float = 0.2
     strong: bool = True
     source_cap: float = 1.5
@@ -54,26 +61,44 @@ def clean(pixels: Pixels, size: int) -> Tensor:
     return ((batch - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
+CLEAN = 0
+"""The view without any augmentation."""
+
+
 @torch.inference_mode()
-def features(network: Network, pixels: Pixels, rows: NDArray[np.int64], size: int, folder: Path) -> NDArray[np.float32]:
-    """What the trunk says of those rows of `pixels`; what `folder` already holds is not computed again."""
+def features(
+    network: Network, pixels: Pixels, rows: NDArray[np.int64], size: int, folder: Path, view: int = CLEAN, seed: int = 0
+) -> NDArray[np.float32]:
+    """What the trunk says of one view of those rows of `pixels`; what `folder` already holds is not computed again."""
     network.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for at in range(0, len(rows), BATCH):
+    # The augmented pictures of a batch share strengths and cover each other: not all of one label and source.
+    order = np.random.default_rng([seed, view]).permutation(len(rows)) if view else np.arange(len(rows))
+    starts = range(0, len(rows), BATCH)
+    for at in starts:
         file = folder / f"{at}.npy"
         if not file.exists():
-            np.save(file, network.features(clean(pixels[rows[at : at + BATCH]], size)).numpy())
-        parts.append(np.load(file))
-    return np.concatenate(parts)
+            batch = pixels[np.ascontiguousarray(rows[order[at : at + BATCH]])]
+            pictures = augmented(batch, size, seed, view, at) if view else clean(batch, size)
+            np.save(file, network.features(pictures).numpy())
+    found = np.concatenate([np.load(folder / f"{at}.npy") for at in starts])
+    return found[np.argsort(order)]
 
 
-def linear_head(inputs: NDArray[np.float32], own: NDArray[np.int64], weights: NDArray[np.float64]) -> nn.Linear:
-    """Weighted logistic regression."""
+def augmented(batch: Pixels, size: int, seed: int, view: int, at: int) -> Tensor:
+    """One view of a batch as the road might have shown it; the same for the same numbers."""
+    return Augmenter(size, (seed * VIEW_SEEDS + view) * VIEW_SEEDS + at)(torch.from_numpy(batch))
+
+
+def linear_head(views: Sequence[NDArray[np.float32]], photos: Sequence[Photo]) -> nn.Linear:
+    """Balanced logistic regression on the features of the photos and, after them, of their augmented copies."""
+    balanced = balanced_weights(photos, Plan.source_cap)
+    weights = np.concatenate([balanced * (COPY_WEIGHT if view else 1) for view in range(len(views))])
+    own = np.tile(labels(photos), len(views))
     torch.manual_seed(0)
     head = nn.Linear(FEATURES, len(LABELS))
     nn.init.zeros_(head.weight)
-    given, wanted = torch.from_numpy(inputs), torch.from_numpy(own)
+    given, wanted = torch.from_numpy(np.concatenate(views)), torch.from_numpy(own)
     share = torch.from_numpy(weights / weights.sum()).float()
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=HEAD_ROUNDS, line_search_fn="strong_wolfe")
 
@@ -96,8 +121,7 @@ def doubtful(
     found = np.zeros(len(photos), bool)
     for source in np.unique(names):
         rest = np.flatnonzero(names != source)
-        weights = balanced_weights([photos[index] for index in rest], Plan.source_cap)
-        head = linear_head(inputs[rest], own[rest], weights)
+        head = linear_head([inputs[rest]], [photos[index] for index in rest])
         there = np.flatnonzero(names == source)
         with torch.inference_mode():
             sure = head(torch.from_numpy(inputs[there])).softmax(1).numpy()
@@ -123,11 +147,12 @@ class Tuning:
             [{"params": trunk, "peak": plan.trunk_rate}, {"params": head, "peak": plan.head_rate}],
             weight_decay=plan.weight_decay,
         )
-        self._mean = {name: value.clone() for name, value in network.state_dict().items()}
+        self._start = {name: value.clone() for name, value in network.state_dict().items()}
+        self._mean = {name: value.clone() for name, value in self._start.items()}
         self._step = 0
 
     def run(self, checkpoint: Path) -> Network:
-        """Train to the end of the plan; gives the network with averaged weights."""
+        """Train to the end of the plan; gives the network part of the way to the averaged weights."""
         self._resume(checkpoint)
         while self._step < self._plan.steps:
             loss = self._learn()
@@ -136,7 +161,12 @@ class Tuning:
             if self._step % CHECKPOINT_STEPS == 0 or self._step == self._plan.steps:
                 self._save(checkpoint)
                 print(f"{checkpoint.stem}: step {self._step} of {self._plan.steps}, loss {loss:.3f}", flush=True)
-        self._network.load_state_dict(self._mean)
+        return self.blended(self._plan.blend)
+
+    def blended(self, share: float) -> Network:
+        """The network that share of the way from the weights it began with to the averaged ones."""
+        between = {name: torch.lerp(value, self._mean[name], share) for name, value in self._start.items()}
+        self._network.load_state_dict(between)
         return self._network
 
     def _learn(self) -> float:
@@ -161,9 +191,9 @@ class Tuning:
         return float(loss.detach())
 
     def _set_rates(self) -> None:
-        """Up over the first twentieth, then down along a cosine."""
+        """Up over the first tenth, then down along a cosine."""
         done = self._step / self._plan.steps
-        factor = min(1.0, (self._step + 1) / (0.05 * self._plan.steps)) * 0.5 * (1 + math.cos(math.pi * done))
+        factor = min(1.0, (self._step + 1) / (WARM_UP * self._plan.steps)) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * factor
 
