@@ -7,6 +7,7 @@ mod consumer;
 mod faults;
 mod figures;
 mod groups;
+mod keeping;
 mod losses;
 mod proxy;
 mod server;
@@ -107,18 +108,20 @@ impl Outbox {
         until("everything delivered", patience, || self.waiting() == 0);
     }
 
+    /// Events that became complete so long ago.
+    pub fn record_old(&mut self, count: usize, age: Duration) {
+        for _ in 0..count {
+            let now = self.stamp();
+            self.store.record_passage(passage(Stamp { at: now.at - age, ..now })).wait().unwrap();
+        }
+    }
+
     /// Starts delivering, with short waits.
     pub fn deliver(&self, runtime: &tokio::runtime::Runtime, redis: RedisSettings) -> Sync {
-        let settings = Settings {
-            batch_events_max: 100,
-            linger: Duration::from_millis(5),
-            health_interval: Duration::from_millis(300),
-            backoff_max: Duration::from_millis(30),
-            stream_events_max: 0,
-            stream_age_max: None,
-            resend_events_max: 10_000_000,
-            resend_age_max: Duration::from_hours(24),
-        };
+        self.deliver_as(runtime, redis, settings())
+    }
+
+    pub fn deliver_as(&self, runtime: &tokio::runtime::Runtime, redis: RedisSettings, settings: Settings) -> Sync {
         let _inside = runtime.enter();
         let parts = Parts {
             store: self.store.clone(),
@@ -127,6 +130,20 @@ impl Outbox {
             metrics: self.metrics.clone(),
         };
         Sync::start(parts, settings, redis).unwrap()
+    }
+}
+
+/// Short waits; everything is kept.
+pub fn settings() -> Settings {
+    Settings {
+        batch_events_max: 100,
+        linger: Duration::from_millis(5),
+        health_interval: Duration::from_millis(300),
+        backoff_max: Duration::from_millis(30),
+        stream_events_max: 0,
+        stream_age_max: None,
+        resend_events_max: 10_000_000,
+        resend_age_max: Duration::from_hours(24),
     }
 }
 
