@@ -37,6 +37,9 @@ pub fn program() -> Command {
     command
 }
 
+/// Marks a variable that is not one of the configuration's.
+const BARE: &str = "=";
+
 /// A unit that runs until it is dropped.
 pub struct Unit {
     child: Child,
@@ -93,6 +96,12 @@ impl Unit {
     /// `settings`: `("API__DOCS", "false")` and alike.
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::on(Arc::new(TempDir::new().unwrap()), settings)
+    }
+
+    /// Variables of the process itself, `LD_PRELOAD` and alike.
+    pub fn with_environment(variables: &[(&str, &str)]) -> Self {
+        let settings = variables.iter().map(|(name, value)| (format!("{BARE}{name}"), (*value).to_owned())).collect();
         Self::on(Arc::new(TempDir::new().unwrap()), settings)
     }
 
@@ -239,7 +248,10 @@ fn serve(state: &TempDir, settings: &[(String, String)]) -> Command {
     command.args(["serve", "--state-directory"]).arg(state.path());
     command.env("VEHICLE_CLASSIFIER__API__LISTEN", "127.0.0.1:0").env("VEHICLE_CLASSIFIER__LOG__FORMAT", "text");
     for (key, value) in settings {
-        command.env(format!("VEHICLE_CLASSIFIER__{key}"), value);
+        match key.strip_prefix(BARE) {
+            Some(name) => command.env(name, value),
+            None => command.env(format!("VEHICLE_CLASSIFIER__{key}"), value),
+        };
     }
     command
 }
