@@ -6,13 +6,19 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 format := .ci/stage formatting cargo fmt --check
 clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
 
-.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device clean
+.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device yocto-crates clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install and fetch what a bare machine lacks (.ci/setup --help)
 	@.ci/setup
+
+# No path of this machine gets into the program: the same commit gives the same bytes (SQLite and the cryptography are C).
+cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
+build run deb: export RUSTFLAGS ?= --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(cargo_home)=/cargo
+build run deb: export CFLAGS ?= -ffile-prefix-map=$(CURDIR)=/src -ffile-prefix-map=$(cargo_home)=/cargo
+build run deb: export CXXFLAGS ?= $(CFLAGS)
 
 build: setup ## build the program for release
 	cargo build --release --locked
@@ -38,6 +44,7 @@ stages:
 	@.ci/stage set-up .ci/setup --no-pictures
 	@$(format)
 	@$(clippy)
+	@.ci/stage 'yocto layer' yocto/check
 	@.ci/stage build cargo test --locked --no-run
 	@.ci/stage 'unit tests' cargo test --locked --lib --bins
 	@.ci/stage 'integration tests' cargo test --locked --test '*'
@@ -65,6 +72,9 @@ test-device: PROGRAM ?= target/release/vehicle-classifierd
 test-device: ## run a release build in an emulated unit whose camera drivers fail on demand
 	.ci/setup --no-pictures --also device
 	tests/device/run $(PROGRAM)
+
+yocto-crates: ## list the crates of Cargo.lock in the Yocto layer
+	.ci/yocto-crates
 
 clean: ## remove what was built and what `make run` keeps; what set-up fetched stays
 	cargo clean

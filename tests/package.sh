@@ -103,6 +103,16 @@ say "backup"
 expect "the backup service runs" systemctl start vehicle-classifier-backup.service
 expect "and leaves one copy" test "$(ls /var/lib/vehicle-classifier-backup | grep -c '^unit-.*Z\.db$')" = 1
 
+say "chrony keeps the clock: the unit may ask the kernel"
+install -D -m 644 /usr/share/doc/vehicle-classifierd/examples/kernel-clock.conf /etc/systemd/system/vehicle-classifierd.service.d/kernel-clock.conf
+systemctl daemon-reload
+systemctl restart vehicle-classifierd.service
+expect "the unit is active with it" until_within 60 systemctl is-active $unit
+expect "no call of it was forbidden" test "$(systemctl show -P ProtectClock $unit)" = no
+rm -r /etc/systemd/system/vehicle-classifierd.service.d
+systemctl daemon-reload
+systemctl restart $unit
+
 say "a hang: the process is stopped, the watchdog ends it, and it comes back"
 hung=$(pid)
 kill -STOP "$hung"
