@@ -12,22 +12,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
-use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
+use crate::capture::{self, CameraState, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
 use crate::classifier::{LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, load};
 use crate::error::{Error, Result};
+use crate::frame::LiveView;
 use crate::inference::{self, Inference, Lane};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 use crate::place::{self, Hold};
-use crate::record::{Classification, Origin};
+use crate::record::{Classification, Gap, Origin};
 use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
 mod central;
 mod first_start;
 mod notify;
+pub mod watch;
+
+use watch::WatchKeeper;
 
 pub use central::redis_settings;
 
@@ -44,6 +48,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 struct Unit {
     api: Api,
     capture: Supervisor,
+    watch: WatchKeeper,
     inference: Inference,
     sync: Option<Sync>,
     store: Store,
@@ -127,6 +132,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(&unit_id));
     let settings = StoreSettings { events, ..store_settings(loaded, state_directory.clone()) };
     let store = Store::open_or_set_aside(settings, metrics.clone())?;
+    store.set_day_zone(&config.unit.timezone).wait()?;
     first_start::create_admin(&store, &state_directory, clock.as_ref())?;
     keep_up(&store, loaded, &state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
@@ -142,7 +148,10 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         settings.worker_count()
     );
     let lane = inference.lane();
-    let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone())?;
+    let live = LiveView::new();
+    let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone(), live.clone())?;
+    let camera = capture.watch();
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || gap(&camera.state()))?;
     let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -152,13 +161,14 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         lane,
         sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
+        live,
         model,
         workers: settings.worker_count(),
         signer,
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, inference, sync, store, hold })
+    Ok(Unit { api, capture, watch, inference, sync, store, hold })
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
@@ -176,8 +186,25 @@ fn start_capture(
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
     lane: Lane,
+    live: LiveView,
 ) -> Result<Supervisor> {
-    Supervisor::start(settings, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
+    Supervisor::start(settings, clock.clone(), metrics.clone(), move |frame| {
+        live.show(frame.clone());
+        lane.offer(frame);
+    })
+}
+
+/// Why the unit is not watching the road, as far as the camera is the reason; none when it is.
+fn gap(camera: &CameraState) -> Option<Gap> {
+    match camera {
+        CameraState::Connected => None,
+        CameraState::Off | CameraState::Ended => Some(Gap::Off),
+        // Opened for the first time.
+        CameraState::Disconnected(None) => Some(Gap::Restart),
+        CameraState::Disconnected(Some(_)) => Some(Gap::CameraDown),
+        CameraState::Frozen => Some(Gap::Frozen),
+        CameraState::Obscured(_) => Some(Gap::Obscured),
+    }
 }
 
 /// The model that the configuration names, or the activated one, or the built-in choice.
@@ -309,6 +336,7 @@ fn camera_sink(store: Store, model: Arc<LoadedModel>) -> inference::FrameSink {
 /// Capture first, so that nothing new comes in; the store last, because everybody writes to it.
 fn drain(unit: Unit) {
     unit.capture.stop();
+    unit.watch.stop();
     unit.inference.stop();
     if let Some(sync) = unit.sync {
         tokio::runtime::Handle::current().block_on(sync.stop(SYNC_DRAIN_MAX));

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 
+mod live;
+
+pub use live::{Analysed, LiveView, TrackBox};
+
 /// One picture from a capture source.
 #[derive(Clone, Debug)]
 pub struct Frame {

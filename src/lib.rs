@@ -14,6 +14,7 @@ pub mod error;
 pub mod frame;
 pub mod imaging;
 pub mod inference;
+pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod place;

@@ -4,8 +4,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -55,6 +55,8 @@ pub struct Metrics {
     pub camera_state: IntGaugeVec,
     pub camera_faults: IntCounterVec,
     pub queue_depth: IntGaugeVec,
+    pub interval_coverage_ratio: Gauge,
+    pub watch_seconds: CounterVec,
     pub store_commits: IntCounter,
     pub store_bytes: IntGauge,
     pub store: StoreSeries,
@@ -178,6 +180,17 @@ impl Metrics {
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
             camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,
             queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
+            interval_coverage_ratio: float_gauge(
+                r,
+                "interval_coverage_ratio",
+                "Share of the last 15 minutes (since the start, if that is shorter) in which the unit was watching.",
+            )?,
+            watch_seconds: float_counters(
+                r,
+                "watch_seconds_total",
+                "Time by what the unit was doing: watching, or the reason why not.",
+                &["state"],
+            )?,
             store_commits: counter(
                 r,
                 "store_commits_total",
@@ -245,6 +258,10 @@ fn counter(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounte
 
 fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
     registered(r, IntCounterVec::new(opts(name, help), labels)?)
+}
+
+fn float_counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
+    registered(r, CounterVec::new(opts(name, help), labels)?)
 }
 
 fn gauge(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -15,6 +15,7 @@ use crate::classifier::LoadedModel;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::frame::LiveView;
 use crate::inference::Lane;
 use crate::metrics::Metrics;
 use crate::record::{AuditEvent, Outcome};
@@ -56,6 +57,7 @@ pub struct Parts {
     /// None when no central site is configured.
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
+    pub live: LiveView,
     pub model: Arc<LoadedModel>,
     pub workers: usize,
     pub signer: Signer,

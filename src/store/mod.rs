@@ -50,7 +50,7 @@ pub use automatic::{BackupFile, BackupPlan};
 pub use counts::CountsPage;
 pub use meta::{StoreHealth, acknowledge_damage, damaged_files};
 pub use outbox::{Epoch, EventEncoder, OutboxHead, OutboxKeep, OutboxRow};
-pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter};
+pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter, PassagePlace};
 pub use pending::Pending;
 pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
 pub use restore::{Restored, restore};

@@ -36,6 +36,22 @@ pub struct PassageFilter {
     pub confidence_min: Option<f64>,
 }
 
+/// A place in the order of passages: by the moment they are counted at, then by when they were recorded. It stays one when
+/// the row itself has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassagePlace {
+    /// Microseconds since 1970 UTC.
+    pub counted_us: i64,
+    pub id: i64,
+}
+
+impl PassagePlace {
+    #[must_use]
+    pub fn of(row: &PassageRow) -> Self {
+        Self { counted_us: row.passage.counted.at.as_microsecond(), id: row.id }
+    }
+}
+
 impl Store {
     /// Records a vehicle with its counts: all or nothing, durable once answered. False when it was recorded before, which
     /// changes nothing. While the disk takes no writes it is kept in memory, within a limit, and answered once it is stored.
@@ -53,24 +69,29 @@ impl Store {
         })
     }
 
-    /// Passages newest first (by the moment they are counted at, then id), at most `limit` and [`PASSAGE_PAGE_ROWS_MAX`];
-    /// the next page comes before the id of this one's last row.
-    pub fn passages_page(&self, filter: PassageFilter, before_id: Option<i64>, limit: u32) -> Pending<Vec<PassageRow>> {
+    /// Passages newest first, at most `limit` and one more than [`PASSAGE_PAGE_ROWS_MAX`]; the next page comes before the
+    /// place of this one's last row.
+    pub fn passages_page(
+        &self,
+        filter: PassageFilter,
+        before: Option<PassagePlace>,
+        limit: u32,
+    ) -> Pending<Vec<PassageRow>> {
         self.read(move |connection| {
-            let (sql, values) = page_query(&filter, Page::Before(before_id), limit);
+            let (sql, values) = page_query(&filter, Page::Before(before), limit);
             rows(connection, &sql, values)
         })
     }
 
-    /// The same oldest first: the next page comes after the id of this one's last row.
+    /// The same oldest first: the next page comes after the place of this one's last row.
     pub fn passages_following(
         &self,
         filter: PassageFilter,
-        after_id: Option<i64>,
+        after: Option<PassagePlace>,
         limit: u32,
     ) -> Pending<Vec<PassageRow>> {
         self.read(move |connection| {
-            let (sql, values) = page_query(&filter, Page::After(after_id), limit);
+            let (sql, values) = page_query(&filter, Page::After(after), limit);
             rows(connection, &sql, values)
         })
     }
@@ -174,8 +195,8 @@ fn insert_crop(connection: &Connection, passage_id: i64, jpeg: &[u8], bytes_max:
 /// Where a page lies.
 #[derive(Clone, Copy)]
 pub(super) enum Page {
-    Before(Option<i64>),
-    After(Option<i64>),
+    Before(Option<PassagePlace>),
+    After(Option<PassagePlace>),
 }
 
 pub(super) fn page_query(filter: &PassageFilter, page: Page, limit: u32) -> (String, Vec<Value>) {
@@ -203,21 +224,16 @@ pub(super) fn page_query(filter: &PassageFilter, page: Page, limit: u32) -> (Str
     if let Some(to) = filter.to {
         add("counted_at < ?", to.as_microsecond().into());
     }
-    let order = match page {
-        Page::Before(id) => {
-            if let Some(id) = id {
-                add("(counted_at, id) < (SELECT counted_at, id FROM passages WHERE id = ?)", id.into());
-            }
-            "DESC"
-        }
-        Page::After(id) => {
-            if let Some(id) = id {
-                add("(counted_at, id) > (SELECT counted_at, id FROM passages WHERE id = ?)", id.into());
-            }
-            "ASC"
-        }
+    let (order, condition, place) = match page {
+        Page::Before(place) => ("DESC", "(counted_at, id) < (?, ?)", place),
+        Page::After(place) => ("ASC", "(counted_at, id) > (?, ?)", place),
     };
-    values.push(i64::from(limit.min(PASSAGE_PAGE_ROWS_MAX)).into());
+    if let Some(place) = place {
+        conditions.push(condition);
+        values.extend([Value::from(place.counted_us), Value::from(place.id)]);
+    }
+    // One more than a page tells whether another follows.
+    values.push(i64::from(limit.min(PASSAGE_PAGE_ROWS_MAX + 1)).into());
     let sql = format!(
         "SELECT * FROM passages WHERE {} ORDER BY counted_at {order}, id {order} LIMIT ?",
         conditions.join(" AND ")
