@@ -85,6 +85,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
     let server = server(acceptor, loaded);
     let handle = server.handle();
+    let streams = unit.api.clone();
     let serving = tokio::spawn(server.try_serve(unit.api.service()));
     tracing::info!("ready: http://{address}/ (API documentation at /docs)");
     notify::ready(&format!("Serving on {address}"));
@@ -97,6 +98,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         tracing::warn!("second signal: stopping at once");
         std::process::exit(1);
     });
+    streams.stop_streams();
     handle.stop_graceful(DRAIN_MAX);
     match serving.await {
         Ok(Ok(())) => {}

@@ -25,13 +25,16 @@ use crate::sync::SyncWatch;
 mod access;
 mod audit;
 mod body;
+mod camera;
 mod classify;
 mod csv;
 mod diagnostics;
 mod docs;
 mod error;
+mod events;
 mod frame;
 mod health;
+mod live;
 mod models;
 mod numbers;
 mod page;
@@ -41,6 +44,7 @@ mod report;
 mod report_cache;
 mod reports;
 mod tokens;
+mod traffic;
 mod users;
 mod wire;
 
@@ -77,6 +81,8 @@ pub struct Shared {
     rates: rates::Rates,
     upload_memory: Arc<Semaphore>,
     reports: report_cache::ReportCache,
+    streams: live::Streams,
+    overlays: camera::Overlays,
     started: Instant,
 }
 
@@ -107,9 +113,16 @@ impl Api {
             rates: rates::Rates::new(limits.requests_per_minute_max),
             upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
             reports: report_cache::ReportCache::new(&parts.metrics),
+            streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
+            overlays: camera::Overlays::default(),
             started: Instant::now(),
             parts,
         }))
+    }
+
+    /// Ends the streams that would stay open: the unit stops.
+    pub fn stop_streams(&self) {
+        self.streams.stop();
     }
 
     /// An audit event of this request.
@@ -169,6 +182,7 @@ fn routes() -> Router {
                 .push(vehicle_routes())
                 .push(read_routes())
                 .push(user_routes())
+                .push(traffic::routes())
                 .push(Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list)),
         )
 }
@@ -208,4 +222,10 @@ fn read_routes() -> Router {
         .hoop(Gate(Permission::Read))
         .push(Router::with_path("models/metadata").get(models::metadata))
         .push(Router::with_path("diagnostics").get(diagnostics::diagnostics))
+        .push(Router::with_path("events").get(events::events))
+        .push(
+            Router::with_path("camera")
+                .push(Router::with_path("snapshot").get(camera::snapshot))
+                .push(Router::with_path("stream").get(camera::stream)),
+        )
 }

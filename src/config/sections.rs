@@ -80,6 +80,18 @@ pub struct Api {
     pub connections_max: usize,
     /// Requests a minute that one address may send to one endpoint; 0 switches the limit off.
     pub requests_per_minute_max: u32,
+    /// Intervals in one answer of `/api/traffic/counts`.
+    pub count_intervals_max: u32,
+    /// Clients of `/api/events` at once; the next one is answered 503.
+    pub event_clients_max: usize,
+    /// Clients of `/api/camera/stream` at once; the next one is answered 503.
+    pub stream_clients_max: usize,
+    /// Frames a second that one client of `/api/camera/stream` gets at most.
+    pub stream_fps_max: f64,
+    /// Frames a second of pictures with tracks drawn in, for all clients together: each one is decoded and encoded again.
+    pub overlay_fps_max: f64,
+    /// A frame older than this is not shown as the newest.
+    pub snapshot_age_max_ms: u64,
 }
 
 impl Default for Api {
@@ -98,6 +110,12 @@ impl Default for Api {
             idle_timeout_ms: 15_000,
             connections_max: 256,
             requests_per_minute_max: 30_000,
+            count_intervals_max: 10_000,
+            event_clients_max: 16,
+            stream_clients_max: 4,
+            stream_fps_max: 15.0,
+            overlay_fps_max: 5.0,
+            snapshot_age_max_ms: 10_000,
         }
     }
 }

@@ -120,6 +120,18 @@ impl Config {
         if self.classifier.workers > 64 {
             return Some(("classifier.workers", "it must be at most 64".into()));
         }
+        let rate = |key, rate: f64| {
+            let fits = rate > 0.0 && rate <= 240.0;
+            (!fits).then(|| (key, "it must be above 0 and at most 240".into()))
+        };
+        at_least("api.count_intervals_max", self.api.count_intervals_max.into(), 1)
+            .or_else(|| rate("api.stream_fps_max", self.api.stream_fps_max))
+            .or_else(|| rate("api.overlay_fps_max", self.api.overlay_fps_max))
+            .or_else(|| at_least("api.snapshot_age_max_ms", self.api.snapshot_age_max_ms, 1))
+            .or_else(|| self.size_problem())
+    }
+
+    fn size_problem(&self) -> Option<(&'static str, String)> {
         at_least("classifier.threads", self.classifier.threads as u64, 1)
             .or_else(|| at_least("classifier.queue_depth_max", self.classifier.queue_depth_max as u64, 1))
             .or_else(|| at_least("classifier.picture_pixels_max", self.classifier.picture_pixels_max, 1_024))

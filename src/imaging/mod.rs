@@ -10,6 +10,7 @@ mod declared;
 mod decode;
 mod header;
 mod jpeg;
+mod overlay;
 mod picture;
 mod raw;
 mod tensor;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use declared::{Declared, check_declared, display_name};
 pub use decode::{Limits, decode};
+pub use overlay::jpeg_of;
 pub use picture::{Picture, Region, Source};
 pub use raw::{Luma, decode_frame, luma};
 pub use tensor::{Target, Tensoriser};

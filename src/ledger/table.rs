@@ -49,13 +49,12 @@ impl<W: Write> Table<W> {
         Ok(table)
     }
 
-    /// One row. Cells that a spreadsheet would calculate are told to be text by an apostrophe.
+    /// One row; cells whose text comes from outside have been through [`text`].
     ///
     /// # Errors
     /// Internal when it cannot be written.
     pub fn row<S: AsRef<str>>(&mut self, cells: &[S]) -> Result<()> {
-        let cells = cells.iter().map(|cell| guarded(cell.as_ref()));
-        self.0.write_record(cells.map(|cell| cell.into_owned())).map_err(unwritable)
+        self.0.write_record(cells.iter().map(AsRef::as_ref)).map_err(unwritable)
     }
 
     /// Hands on what is held back.
@@ -86,10 +85,15 @@ fn unwritable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Err
     Error::internal("The table cannot be written.").because(cause)
 }
 
-/// OWASP's list of first characters that make a cell a formula. Numbers stay numbers.
-fn guarded(cell: &str) -> std::borrow::Cow<'_, str> {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && cell.parse::<f64>().is_err();
-    if formula { format!("'{cell}").into() } else { cell.into() }
+/// A cell that is a text. A spreadsheet takes one that begins so for a formula and runs it (OWASP, CSV injection); a leading
+/// apostrophe makes it text. Numbers of ours, which may begin with a minus, are not passed through here.
+#[must_use]
+pub fn text(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell.to_owned() }
+}
+
+fn text_of(cell: Option<&String>) -> String {
+    cell.map_or_else(String::new, |cell| text(cell))
 }
 
 fn optional<T: ToString>(value: Option<&T>) -> String {
@@ -103,21 +107,21 @@ pub fn passage(passage: &PassageWire) -> Vec<String> {
     vec![
         passage.id.clone(),
         passage.sequence.to_string(),
-        passage.class.clone(),
+        text(&passage.class),
         passage.confidence.to_string(),
         passage.crops.to_string(),
-        optional(passage.line.as_ref()),
-        optional(passage.direction.as_ref()),
-        optional(passage.lane.as_ref()),
+        text_of(passage.line.as_ref()),
+        text_of(passage.direction.as_ref()),
+        text_of(passage.lane.as_ref()),
         optional(passage.speed_kmh.as_ref()),
         passage.started_at.to_string(),
         passage.ended_at.to_string(),
         passage.counted_at.to_string(),
         passage.clock_synced.to_string(),
         passage.boot_id.clone(),
-        passage.model.clone(),
-        passage.model_version.clone(),
-        votes.join(" "),
+        text(&passage.model),
+        text(&passage.model_version),
+        text(&votes.join(" ")),
     ]
 }
 
@@ -131,9 +135,9 @@ pub fn interval(interval: &IntervalWire) -> impl Iterator<Item = Vec<String>> {
             vec![
                 interval.from.to_string(),
                 interval.to.to_string(),
-                optional(way.line.as_ref()),
-                optional(way.direction.as_ref()),
-                class.clone(),
+                text_of(way.line.as_ref()),
+                text_of(way.direction.as_ref()),
+                text(class),
                 optional(vehicles.as_ref()),
                 optional(interval.coverage_ratio.as_ref()),
                 reasons.clone(),
@@ -150,13 +154,13 @@ mod tests {
     fn cells_are_quoted_and_never_formulas() {
         let rows = [
             vec!["a,b".to_owned(), "say \"hi\"".to_owned()],
-            vec!["=HYPERLINK(\"x\")".to_owned(), "-1.5".to_owned()],
-            vec!["@SUM(A1)".to_owned(), "-cmd".to_owned()],
+            vec![text("=HYPERLINK(\"x\")"), "-1.5".to_owned()],
+            vec![text("@SUM(A1)"), text("-4")],
         ];
         let text = String::from_utf8(in_memory(&["one", "two"], rows).unwrap()).unwrap();
         assert_eq!(
             text,
-            "one,two\r\n\"a,b\",\"say \"\"hi\"\"\"\r\n\"'=HYPERLINK(\"\"x\"\")\",-1.5\r\n'@SUM(A1),'-cmd\r\n"
+            "one,two\r\n\"a,b\",\"say \"\"hi\"\"\"\r\n\"'=HYPERLINK(\"\"x\"\")\",-1.5\r\n'@SUM(A1),'-4\r\n"
         );
     }
 }

@@ -29,6 +29,7 @@ mod tokens;
 mod trail;
 mod upkeep;
 mod users;
+mod validations;
 mod version;
 mod watch;
 mod writer;
@@ -58,6 +59,7 @@ pub use retention::{Keep, Retention};
 pub use trail::Fault;
 pub use upkeep::{UpkeepPlan, WriteVolume};
 pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
+pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
