@@ -23,6 +23,7 @@ mod classify;
 mod completions;
 mod config;
 mod doctor;
+mod export;
 mod model;
 mod quiet;
 mod store;
@@ -71,6 +72,9 @@ enum Command {
     /// The audit trail
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Writes reports, passages, counts or the audit trail to standard output, any length
+    #[command(subcommand)]
+    Export(export::Command),
     /// Copies the database of a running or resting unit into a new file
     Backup(store::BackupArguments),
     /// Checks a backup and puts it in the place of a resting unit's database
@@ -131,6 +135,7 @@ fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Token(command) => token::run(command, context),
         Command::Model(command) => model::run(&command, context),
         Command::Audit(command) => audit::run(&command, context),
+        Command::Export(command) => export::run(&command, context),
         Command::Backup(arguments) => store::backup(&arguments, context),
         Command::Restore(arguments) => store::restore(&arguments, context),
         Command::Store(command) => store::run(&command, context),

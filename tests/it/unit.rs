@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
+use vehicle_classifierd::config::{Sources, load};
+use vehicle_classifierd::daemon::store_settings;
+use vehicle_classifierd::metrics::Metrics;
+use vehicle_classifierd::store::Store;
 
 /// Of every account that tests make.
 pub const PASSWORD: &str = "a long walk by the river";
@@ -143,6 +147,13 @@ impl Unit {
 
     pub fn state_directory(&self) -> &Path {
         self.state.path()
+    }
+
+    /// The unit's store, opened from here too: for what only a camera could put there.
+    pub fn store(&self) -> Store {
+        let loaded = load(&Sources::default()).unwrap();
+        let settings = store_settings(&loaded, self.state_directory().to_owned());
+        Store::open(settings, Arc::new(Metrics::new().unwrap())).unwrap()
     }
 
     /// Runs a command beside the unit.

@@ -19,6 +19,7 @@ fn open(directory: &Path, metrics: &Arc<Metrics>) -> Store {
         readers: 1,
         classifications_max: 10,
         crop_bytes_max: 0,
+        events: None,
     };
     Store::open(settings, metrics.clone()).unwrap()
 }
