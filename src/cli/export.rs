@@ -93,7 +93,7 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
 }
 
 fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp> {
-    let day = |date: Date| date.to_zoned(zone.clone()).ok().map(|start| start.timestamp());
+    let day = |date: Date| date.to_zoned_datetime(zone.clone()).ok().map(|start| start.timestamp());
     text.parse()
         .ok()
         .or_else(|| text.parse().ok().and_then(day))
@@ -102,7 +102,7 @@ fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp> {
 
 /// Standard output as a table or as one object a line.
 enum Output {
-    Csv(Table<BufWriter<StdoutLock<'static>>>),
+    Csv(Box<Table<BufWriter<StdoutLock<'static>>>>),
     Json(BufWriter<StdoutLock<'static>>),
 }
 
@@ -110,7 +110,7 @@ impl Output {
     fn begin(format: Format, columns: &[&str]) -> Result<Self> {
         let output = BufWriter::new(std::io::stdout().lock());
         Ok(match format {
-            Format::Csv => Self::Csv(Table::new(output, columns)?),
+            Format::Csv => Self::Csv(Box::new(Table::new(output, columns)?)),
             Format::Json => Self::Json(output),
         })
     }
