@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
-use crate::capture::{self, CameraState, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
+use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
 use crate::classifier::{LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, load};
@@ -22,7 +22,7 @@ use crate::inference::{self, Inference, Lane};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 use crate::place::{self, Hold};
-use crate::record::{Classification, Gap, Origin};
+use crate::record::{Classification, Origin};
 use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
@@ -153,7 +153,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let live = LiveView::new();
     let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone(), live.clone())?;
     let camera = capture.watch();
-    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || gap(&camera.state()))?;
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || watch::gap(&camera.state()))?;
     let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -194,19 +194,6 @@ fn start_capture(
         live.show(frame.clone());
         lane.offer(frame);
     })
-}
-
-/// Why the unit is not watching the road, as far as the camera is the reason; none when it is.
-fn gap(camera: &CameraState) -> Option<Gap> {
-    match camera {
-        CameraState::Connected => None,
-        CameraState::Off | CameraState::Ended => Some(Gap::Off),
-        // Opened for the first time.
-        CameraState::Disconnected(None) => Some(Gap::Restart),
-        CameraState::Disconnected(Some(_)) => Some(Gap::CameraDown),
-        CameraState::Frozen => Some(Gap::Frozen),
-        CameraState::Obscured(_) => Some(Gap::Obscured),
-    }
 }
 
 /// The model that the configuration names, or the activated one, or the built-in choice.

@@ -180,17 +180,8 @@ impl Metrics {
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
             camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,
             queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
-            interval_coverage_ratio: float_gauge(
-                r,
-                "interval_coverage_ratio",
-                "Share of the last 15 minutes (since the start, if that is shorter) in which the unit was watching.",
-            )?,
-            watch_seconds: float_counters(
-                r,
-                "watch_seconds_total",
-                "Time by what the unit was doing: watching, or the reason why not.",
-                &["state"],
-            )?,
+            interval_coverage_ratio: coverage_ratio(r)?,
+            watch_seconds: watch_seconds(r)?,
             store_commits: counter(
                 r,
                 "store_commits_total",
@@ -241,6 +232,23 @@ impl Metrics {
             .map_err(|cause| Error::internal("The metrics cannot be written.").because(cause))?;
         Ok(text)
     }
+}
+
+fn coverage_ratio(r: &Registry) -> prometheus::Result<Gauge> {
+    float_gauge(
+        r,
+        "interval_coverage_ratio",
+        "Share of the last 15 minutes (since the start, if that is shorter) in which the unit was watching.",
+    )
+}
+
+fn watch_seconds(r: &Registry) -> prometheus::Result<CounterVec> {
+    float_counters(
+        r,
+        "watch_seconds_total",
+        "Time by what the unit was doing: watching, or the reason why not.",
+        &["state"],
+    )
 }
 
 fn opts(name: &str, help: &str) -> Opts {

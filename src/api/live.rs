@@ -84,9 +84,7 @@ impl Place {
 
     /// Waits; shorter when the unit stops.
     pub async fn pause(&mut self, time: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            _ = self.stopping.wait_for(|stopping| *stopping) => {}
-        }
+        // It ends either way; which one it was, `goes_on` asks.
+        let _ = tokio::time::timeout(time, self.stopping.wait_for(|stopping| *stopping)).await;
     }
 }

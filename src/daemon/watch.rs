@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::capture::CameraState;
 use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -33,6 +34,20 @@ const STARVED: Duration = Duration::from_secs(10);
 const SPAN_MAX: SignedDuration = SignedDuration::from_hours(1);
 /// Stretches kept while the store does not take them; then the oldest go.
 const SPANS_MAX: usize = 4_096;
+
+/// Why the unit is not watching the road, as far as the camera is the reason; none when it is.
+#[must_use]
+pub fn gap(camera: &CameraState) -> Option<Gap> {
+    match camera {
+        CameraState::Connected => None,
+        CameraState::Off | CameraState::Ended => Some(Gap::Off),
+        // Opened for the first time.
+        CameraState::Disconnected(None) => Some(Gap::Restart),
+        CameraState::Disconnected(Some(_)) => Some(Gap::CameraDown),
+        CameraState::Frozen => Some(Gap::Frozen),
+        CameraState::Obscured(_) => Some(Gap::Obscured),
+    }
+}
 
 /// The thread that keeps watch over the watching.
 pub struct WatchKeeper {

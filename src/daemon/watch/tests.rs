@@ -8,19 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{SPANS_MAX, Watch};
 use crate::clock::Stamp;
+use crate::config::{Sources, load};
+use crate::daemon::store_settings;
 use crate::metrics::Metrics;
 use crate::record::{Gap, SlotWidth};
-use crate::store::{Store, StoreSettings};
+use crate::store::Store;
 
 fn open(directory: &Path, metrics: &Arc<Metrics>) -> Store {
-    let settings = StoreSettings {
-        directory: directory.to_owned(),
-        queue_depth_max: 64,
-        readers: 1,
-        classifications_max: 10,
-        crop_bytes_max: 0,
-        events: None,
-    };
+    let settings = store_settings(&load(&Sources::default()).unwrap(), directory.to_owned());
     Store::open(settings, metrics.clone()).unwrap()
 }
 
