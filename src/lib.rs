@@ -22,3 +22,4 @@ pub mod record;
 pub mod report;
 pub mod store;
 pub mod sync;
+pub mod traffic;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::redis_url::RedisUrl;
+use super::traffic::Traffic;
 
 /// A value that must not be shown. It serialises as `***`, and as nothing when empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -49,6 +50,7 @@ pub struct Config {
     pub auth: Auth,
     pub capture: Capture,
     pub classifier: Classifier,
+    pub traffic: Traffic,
     pub store: Store,
     pub sync: Sync,
     pub log: Log,

@@ -13,6 +13,7 @@ impl Config {
             .or_else(|| self.auth_problem())
             .or_else(|| self.capture_problem())
             .or_else(|| self.sync_problem())
+            .or_else(|| self.traffic.problem())
             .or_else(|| self.rest_problem())
     }
 
