@@ -13,7 +13,7 @@ use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
-use crate::classifier::{LoadedModel, ModelsDirectory};
+use crate::classifier::{LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, load};
 use crate::error::{Error, Result};
@@ -206,6 +206,19 @@ pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel
     let wanted =
         if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
     models.find(&wanted)?.load()
+}
+
+/// The model that finds vehicles; none where `traffic.detector` says so.
+///
+/// # Errors
+/// Not found or validation, saying which model and why.
+pub fn load_detector(loaded: &Loaded) -> Result<Option<LoadedDetector>> {
+    let wanted = &loaded.config.traffic.detector;
+    if wanted == "none" {
+        return Ok(None);
+    }
+    let models = ModelsDirectory::new(place::models_directory(&loaded.config.classifier)?);
+    models.find(wanted)?.load_detector().map(Some)
 }
 
 /// The key that signs tokens: the configured one, or the one kept in the state directory.

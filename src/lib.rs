@@ -17,6 +17,7 @@ pub mod inference;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
+pub mod pipeline;
 pub mod place;
 pub mod record;
 pub mod report;

@@ -54,6 +54,8 @@ pub struct Metrics {
     pub frame_age: Gauge,
     pub camera_state: IntGaugeVec,
     pub camera_faults: IntCounterVec,
+    pub pipeline_duration: HistogramVec,
+    pub passages: IntCounterVec,
     pub queue_depth: IntGaugeVec,
     pub interval_coverage_ratio: Gauge,
     pub watch_seconds: CounterVec,
@@ -128,7 +130,7 @@ impl Metrics {
         for limit in LIMITS {
             metrics.limit_hits.with_label_values(&[limit]);
         }
-        for result in ["captured", "dropped", "stale", "invalid"] {
+        for result in ["captured", "dropped", "stale", "invalid", "still", "analysed"] {
             metrics.frames.with_label_values(&[result]);
         }
         for fault in ["disconnected", "stalled", "frozen", "dark", "bright", "covered"] {
@@ -176,6 +178,14 @@ impl Metrics {
                 &["limit"],
             )?,
             frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
+            pipeline_duration: histograms(
+                r,
+                "pipeline_duration_seconds",
+                "One stage of looking at one camera frame.",
+                &["stage"],
+                &STAGE_BUCKETS,
+            )?,
+            passages: counters(r, "passages_total", "Vehicles that passed.", &["class", "direction"])?,
             frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
             camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,

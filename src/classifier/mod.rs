@@ -9,7 +9,7 @@ mod tflite;
 pub use detector::{Detector, DetectorManifest, Found};
 pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
 pub use manifest::{Attribute, Golden, GoldenLogit, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
-pub use prediction::predictions;
+pub use prediction::{predictions, type_probabilities};
 pub use tflite::{RUNTIME, TfliteClassifier, TfliteDetector, with_classifier, with_detector};
 
 use crate::error::Result;

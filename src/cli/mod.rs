@@ -22,6 +22,7 @@ mod bench;
 mod classify;
 mod completions;
 mod config;
+mod count;
 mod doctor;
 mod export;
 mod model;
@@ -53,6 +54,8 @@ enum Command {
     Serve,
     /// Classifies picture files without a running unit
     Classify(classify::Arguments),
+    /// Counts the vehicles that pass in a recorded clip, with the configured lines
+    Count(count::Arguments),
     /// Checks the set-up: one line a check, with the remedy
     Doctor(doctor::Arguments),
     /// Measures this device: decode, resize, invoke, store, end to end
@@ -131,6 +134,7 @@ fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
     match command {
         Command::Classify(arguments) => classify::run(&arguments, context),
         Command::Bench(arguments) => bench::run(&arguments, context),
+        Command::Count(arguments) => count::run(&arguments, context),
         Command::User(command) => user::run(command, context),
         Command::Token(command) => token::run(command, context),
         Command::Model(command) => model::run(&command, context),

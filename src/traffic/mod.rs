@@ -10,6 +10,8 @@ mod kalman;
 mod layout;
 mod motion;
 mod sighting;
+#[cfg(test)]
+mod tests;
 mod track;
 mod tracker;
 

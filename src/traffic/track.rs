@@ -59,6 +59,7 @@ pub struct Track {
     pub blobs: u32,
     persons: u32,
     speed_max: f32,
+    seen: bool,
     /// For each line: side and half extent across it when first seen.
     sides: Vec<(f32, f32)>,
     /// Times and ground points, for the speed.
@@ -85,6 +86,7 @@ impl Track {
             blobs: 0,
             persons: 0,
             speed_max: 0.0,
+            seen: true,
             sides: layout.lines.iter().map(side).collect(),
             places: Vec::new(),
             counted: None,
@@ -111,6 +113,12 @@ impl Track {
         self.filter.velocity()
     }
 
+    /// Whether the newest look showed it.
+    #[must_use]
+    pub fn seen_now(&self) -> bool {
+        self.seen
+    }
+
     #[must_use]
     pub fn standing(&self) -> bool {
         self.speed() < STANDING_SPEED
@@ -128,6 +136,7 @@ impl Track {
     }
 
     pub fn predict(&mut self, seconds: f32, unseen: bool) {
+        self.seen = false;
         self.filter.predict(seconds);
         if unseen {
             self.filter.coast();
@@ -148,6 +157,7 @@ impl Track {
     }
 
     fn note(&mut self, sighting: &Sighting, moment: &Moment) {
+        self.seen = true;
         match sighting.seen {
             Seen::Detector if sighting.person => {
                 self.persons += 1;
