@@ -21,11 +21,12 @@ use crate::frame::LiveView;
 use crate::inference::{self, Inference, Lane};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
+use crate::pipeline::{Intake, Pipeline};
 use crate::place::{self, Hold};
-use crate::record::{Classification, Origin};
 use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
+mod camera;
 mod central;
 mod first_start;
 mod notify;
@@ -48,6 +49,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 struct Unit {
     api: Api,
     capture: Supervisor,
+    pipeline: Option<Pipeline>,
     watch: WatchKeeper,
     inference: Inference,
     sync: Option<Sync>,
@@ -139,7 +141,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     keep_up(&store, loaded, &state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
     let settings = inference_settings(loaded);
-    let sink = camera_sink(store.clone(), model.clone());
+    let sink = camera::camera_sink(store.clone(), model.clone());
     let inference = Inference::start(&settings, &model, sink, &metrics)?;
     let proof = inference.proof();
     tracing::info!(
@@ -151,9 +153,15 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     );
     let lane = inference.lane();
     let live = LiveView::new();
-    let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone(), live.clone())?;
-    let camera = capture.watch();
-    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || watch::gap(&camera.state()))?;
+    let watching = capture_settings(loaded)?;
+    let pipeline = camera::start_pipeline(loaded, &watching.source, &model, &store, &metrics)?;
+    let intake = pipeline.as_ref().map(Pipeline::intake);
+    let take = camera::taker(intake.clone(), lane.clone(), live.clone());
+    let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
+    let (camera, own) = (capture.watch(), clock.clone());
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
+        watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref()))
+    })?;
     let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -170,7 +178,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, watch, inference, sync, store, hold })
+    Ok(Unit { api, capture, pipeline, watch, inference, sync, store, hold })
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
@@ -180,19 +188,6 @@ fn keep_up(store: &Store, loaded: &Loaded, state_directory: &Path, clock: &Arc<d
         if let Err(error) = first_start::create_admin(store, &state_directory, own.as_ref()) {
             tracing::error!("the first account of the fresh database cannot be made: {}", error.chain());
         }
-    })
-}
-
-fn start_capture(
-    settings: capture::Settings,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
-    lane: Lane,
-    live: LiveView,
-) -> Result<Supervisor> {
-    Supervisor::start(settings, clock.clone(), metrics.clone(), move |frame| {
-        live.show(frame.clone());
-        lane.offer(frame);
     })
 }
 
@@ -310,34 +305,12 @@ pub fn capture_settings(loaded: &Loaded) -> Result<capture::Settings> {
     Ok(settings)
 }
 
-/// Stores what the workers say of camera frames. Camera rows share the uploads' commits; nobody waits for them.
-fn camera_sink(store: Store, model: Arc<LoadedModel>) -> inference::FrameSink {
-    Box::new(move |frame, answer| {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return tracing::warn!("camera: {}", error.chain()),
-        };
-        tracing::debug!("camera: {} is {:?}", frame.label, answer.of_type().map(|found| &found.value));
-        let record = Classification {
-            id: uuid::Uuid::new_v4().to_string(),
-            origin: Origin::Camera,
-            user: None,
-            file_name: Some(frame.label.to_string()),
-            confidence: answer.confidence(),
-            processing_time_ms: answer.timings.total().as_secs_f64() * 1e3,
-            predictions: answer.predictions,
-            picture: answer.picture,
-            model: model.manifest.name.clone(),
-            model_version: model.manifest.version.clone(),
-            created: frame.captured,
-        };
-        drop(store.record_camera(record));
-    })
-}
-
 /// Capture first, so that nothing new comes in; the store last, because everybody writes to it.
 fn drain(unit: Unit) {
     unit.capture.stop();
+    if let Some(pipeline) = unit.pipeline {
+        pipeline.stop();
+    }
     unit.watch.stop();
     unit.inference.stop();
     if let Some(sync) = unit.sync {
@@ -353,6 +326,7 @@ pub struct Progress {
     lane: Lane,
     store: Store,
     camera: CameraWatch,
+    pipeline: Option<Intake>,
 }
 
 impl Progress {
@@ -362,6 +336,7 @@ impl Progress {
             lane: unit.inference.lane(),
             store: unit.store.clone(),
             camera: unit.capture.watch(),
+            pipeline: unit.pipeline.as_ref().map(Pipeline::intake),
         }
     }
 
@@ -369,6 +344,9 @@ impl Progress {
     fn stuck(&self) -> Option<&'static str> {
         if self.lane.busiest().is_some_and(|busy| busy > STUCK) {
             return Some("an inference worker");
+        }
+        if self.pipeline.as_ref().and_then(Intake::busy).is_some_and(|busy| busy > STUCK) {
+            return Some("the pipeline");
         }
         let store = self.store.progress();
         if !store.alive || store.busy_for.is_some_and(|busy| busy > STUCK) {

@@ -9,14 +9,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. Leaves may be imported by everybody and import only what is listed for them.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("main", &["cli"]),
     (
         "cli",
-        &["api", "auth", "capture", "classifier", "daemon", "imaging", "inference", "ledger", "place", "store", "sync"],
+        &[
+            "api",
+            "auth",
+            "capture",
+            "classifier",
+            "daemon",
+            "imaging",
+            "inference",
+            "ledger",
+            "pipeline",
+            "place",
+            "store",
+            "sync",
+        ],
     ),
-    ("daemon", &["api", "auth", "capture", "classifier", "inference", "place", "store", "sync"]),
+    ("daemon", &["api", "auth", "capture", "classifier", "inference", "pipeline", "place", "store", "sync"]),
     ("api", &["auth", "capture", "classifier", "imaging", "inference", "ledger", "report", "store", "sync"]),
+    ("pipeline", &["classifier", "imaging", "inference", "traffic"]),
+    ("traffic", &[]),
     ("inference", &["imaging", "classifier"]),
     ("capture", &["imaging"]),
     ("imaging", &[]),

@@ -84,10 +84,15 @@ fn road(vehicles: usize, chance: &mut Chance) -> Vec<Vehicle> {
     for number in 0..vehicles {
         now += f64::from(chance.between(0.2, 1.6));
         // Every fifth keeps beside the one before.
-        let lane = if number % 5 == 4 { (road.last().map_or(0, |last: &Vehicle| last.lane) ^ 1) & 3 } else { (chance.unit() * 4.0) as usize % 4 };
+        let lane = if number % 5 == 4 {
+            (road.last().map_or(0, |last: &Vehicle| last.lane) ^ 1) & 3
+        } else {
+            (chance.unit() * 4.0) as usize % 4
+        };
         let down = lane < 2;
         let takes = f64::from(chance.between(2.5, 5.0));
-        let stops = (number % 7 == 3).then(|| (f64::from(chance.between(0.3, 0.9)), f64::from(chance.between(1.0, 6.0))));
+        let stops =
+            (number % 7 == 3).then(|| (f64::from(chance.between(0.3, 0.9)), f64::from(chance.between(1.0, 6.0))));
         let enters = now.max(free[lane]);
         free[lane] = enters + takes + stops.map_or(0.0, |stop| stop.1) * 1.0 - takes * 0.45;
         road.push(Vehicle { enters, lane, down, takes, stops, wide: chance.between(0.9, 1.5) });
@@ -117,7 +122,8 @@ fn detections(vehicles: &[Vehicle], now: f64, chance: &mut Chance) -> Vec<Detect
     for vehicle in vehicles {
         let Some(rect) = vehicle.rect(now) else { continue };
         // Behind a pole at the roadside for a part of the way.
-        let hidden = vehicle.progress(now).is_some_and(|progress| vehicle.lane == 3 && (0.45..0.55).contains(&progress));
+        let hidden =
+            vehicle.progress(now).is_some_and(|progress| vehicle.lane == 3 && (0.45..0.55).contains(&progress));
         let missed = chance.unit() < if dazzled { 0.8 } else { 0.12 };
         if hidden || missed {
             continue;
@@ -193,7 +199,14 @@ fn drive(road: &[Vehicle], mut look: impl FnMut(f64, &mut Tracker)) -> Vec<(f64,
 fn two_hundred_vehicles_are_counted_once_each() {
     let mut chance = Chance(7);
     let road = road(200, &mut chance);
-    let still = Sight { cell: 8.0, width: 80, height: 45, foreground: vec![false; 3_600], active: vec![false; 3_600], ..Sight::default() };
+    let still = Sight {
+        cell: 8.0,
+        width: 80,
+        height: 45,
+        foreground: vec![false; 3_600],
+        active: vec![false; 3_600],
+        ..Sight::default()
+    };
     let counted = drive(&road, |now, tracker| {
         let found = detections(&road, now, &mut chance);
         let moment = Moment { at: now, stamp: stamp(now) };
@@ -221,9 +234,10 @@ fn where_the_detector_is_blind_motion_alone_counts() {
         let mut values = Vec::with_capacity(3_600);
         for at in 0..3_600 {
             let (x, y) = ((at % 80) as f32 * 8.0 + 4.0, (at / 80) as f32 * 8.0 + 4.0);
-            let covered = road.iter().filter_map(|vehicle| vehicle.rect(now)).any(|rect| {
-                (rect.left..rect.right).contains(&x) && (rect.top..rect.bottom).contains(&y)
-            });
+            let covered = road
+                .iter()
+                .filter_map(|vehicle| vehicle.rect(now))
+                .any(|rect| (rect.left..rect.right).contains(&x) && (rect.top..rect.bottom).contains(&y));
             let ground = 90.0 + 30.0 * (x / 97.0).sin() * (y / 53.0).cos();
             values.push((if covered { 190.0 } else { ground }) * light + chance.between(-1.5, 1.5));
         }
@@ -232,7 +246,10 @@ fn where_the_detector_is_blind_motion_alone_counts() {
         tracker.look(&Look { moment, picture: PICTURE, detections: None, sight: &sight });
     });
     let Score { right, missed, wrong, double } = score(&road, &counted);
-    assert!(right >= 38 && wrong + double == 0, "{right} of 40 found, {missed} missed, {wrong} invented, {double} double");
+    assert!(
+        right >= 38 && wrong + double == 0,
+        "{right} of 40 found, {missed} missed, {wrong} invented, {double} double"
+    );
 }
 
 #[test]
@@ -262,7 +279,14 @@ fn swaying_leaves_shaking_and_light_make_no_vehicles() {
 #[test]
 fn a_vehicle_that_stops_on_the_line_counts_once_and_a_walker_never() {
     let mut tracker = Tracker::new(traffic());
-    let still = Sight { cell: 8.0, width: 80, height: 45, foreground: vec![false; 3_600], active: vec![false; 3_600], ..Sight::default() };
+    let still = Sight {
+        cell: 8.0,
+        width: 80,
+        height: 45,
+        foreground: vec![false; 3_600],
+        active: vec![false; 3_600],
+        ..Sight::default()
+    };
     let mut chance = Chance(5);
     for frame in 0..500 {
         let now = f64::from(frame) / FPS;
