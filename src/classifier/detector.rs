@@ -263,7 +263,7 @@ mod tests {
         scores[1] = 50;
         scores[3 + 1] = 90;
         // Flat distributions: every box reaches 1.5 strides to each side, neighbours overlap by two thirds: IoU 0.5.
-        let boxes = found(&model, &scores, &vec![0; 10 * 16]);
+        let boxes = found(&model, &scores, &[0; 10 * 16]);
         assert_eq!(boxes.len(), 1);
         assert!((boxes[0].score - 0.9).abs() < 1e-5);
     }

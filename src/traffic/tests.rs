@@ -168,13 +168,14 @@ fn score(road: &[Vehicle], counted: &[(f64, String)]) -> Score {
         let near = |entry: &&mut (f64, &str, bool)| entry.1 == direction && (entry.0 - at).abs() < 1.5;
         let mut candidates: Vec<_> = truth.iter_mut().filter(near).collect();
         candidates.sort_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
-        match candidates.iter_mut().find(|entry| !entry.2) {
+        let some = !candidates.is_empty();
+        match candidates.into_iter().find(|entry| !entry.2) {
             Some(entry) => {
                 entry.2 = true;
                 score.right += 1;
             }
-            None if candidates.is_empty() => score.wrong += 1,
-            None => score.double += 1,
+            None if some => score.double += 1,
+            None => score.wrong += 1,
         }
     }
     score.missed = truth.iter().filter(|entry| !entry.2).count();

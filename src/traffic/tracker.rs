@@ -244,7 +244,7 @@ impl Tracker {
                 continue;
             }
             if let Some(counted) = track.crossing(&self.layout, &look.moment) {
-                let double = self.is_double(at, counted.direction.as_deref(), look.moment.at);
+                let double = self.is_double(at, look.moment.at);
                 let track = &mut self.tracks[at];
                 track.counted = Some(counted);
                 track.done = double;
@@ -253,13 +253,13 @@ impl Tracker {
     }
 
     /// Whether another track was counted for the same vehicle.
-    fn is_double(&self, at: usize, direction: Option<&str>, now: f64) -> bool {
+    fn is_double(&self, at: usize, now: f64) -> bool {
         let track = &self.tracks[at];
         let others = self.tracks.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
         others.chain(&self.ended).any(|other| {
             let Some(counted) = &other.counted else { return false };
-            let soon = now - counted.at < DOUBLE_SECONDS && counted.direction.as_deref() == direction;
-            soon && (other.rect().containment(&track.rect()) > DOUBLE_CONTAINMENT)
+            // In whichever direction: what trembles across the line on top of a vehicle is that vehicle.
+            now - counted.at < DOUBLE_SECONDS && (other.rect().containment(&track.rect()) > DOUBLE_CONTAINMENT)
         })
     }
 
