@@ -133,6 +133,8 @@ fn contains(polygon: &[Point], (x, y): Point) -> bool {
 /// The plane of the road: picture to metres.
 #[derive(Clone, Debug)]
 struct Ground {
+    /// Where the picture's coordinates begin: a point of the road, which lies below the horizon.
+    origin: Point,
     /// The homography's first eight entries, row by row; the ninth is 1.
     entries: [f64; 8],
 }
@@ -143,17 +145,19 @@ impl Ground {
         if image.len() != 4 || metres.len() != 4 {
             return None;
         }
+        let origin = *image.first()?;
         let mut rows = Vec::with_capacity(8);
         for (&(x, y), &(to_x, to_y)) in image.iter().zip(metres) {
-            let (x, y, to_x, to_y) = (f64::from(x), f64::from(y), f64::from(to_x), f64::from(to_y));
+            let (x, y) = (f64::from(x - origin.0), f64::from(y - origin.1));
+            let (to_x, to_y) = (f64::from(to_x), f64::from(to_y));
             rows.push([x, y, 1.0, 0.0, 0.0, 0.0, -x * to_x, -y * to_x, to_x]);
             rows.push([0.0, 0.0, 0.0, x, y, 1.0, -x * to_y, -y * to_y, to_y]);
         }
-        Some(Self { entries: solved(rows)? })
+        Some(Self { origin, entries: solved(rows)? })
     }
 
     fn of(&self, (x, y): Point) -> Option<Point> {
-        let (x, y, h) = (f64::from(x), f64::from(y), &self.entries);
+        let (x, y, h) = (f64::from(x - self.origin.0), f64::from(y - self.origin.1), &self.entries);
         let depth = h[6] * x + h[7] * y + 1.0;
         let place = |a: f64, b: f64, c: f64| ((a * x + b * y + c) / depth) as f32;
         (depth.abs() > 1e-9).then(|| (place(h[0], h[1], h[2]), place(h[3], h[4], h[5])))

@@ -16,7 +16,7 @@ const BLOB_SECONDS: f64 = 0.35;
 const BLOB_SIZES_MOVED: f32 = 0.8;
 /// Share of a box's half extent that it must have moved across the line.
 const CROSSING_MOVE_MIN: f32 = 0.6;
-/// A vehicle that was on the line when it was first seen, with no more of it beyond than this, counts once it has passed.
+/// A vehicle that was on the line when the camera began to look, with no more of it beyond than this, counts once it has passed.
 const LATE_START_MAX: f32 = 0.8;
 /// Slower than this many sizes a second is standing.
 pub(super) const STANDING_SPEED: f32 = 0.15;
@@ -208,8 +208,10 @@ impl Track {
     }
 
     /// The line that it has crossed by now, if any.
+    ///
+    /// `already_there`: nobody saw it come, for it was there when the camera began to look.
     #[must_use]
-    pub fn crossing(&self, layout: &Layout, moment: &Moment) -> Option<Counted> {
+    pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool) -> Option<Counted> {
         let rect = self.rect();
         layout.lines.iter().zip(&self.sides).find_map(|(line, &(first, first_half))| {
             let (side, half) = (line.side(rect.centre()), line.half_extent(&rect));
@@ -220,7 +222,7 @@ impl Track {
             let forward = moved > 0.0;
             let (first, side) = if forward { (first, side) } else { (-first, -side) };
             let crossed = first < 0.0 && side >= 0.0;
-            let late = (0.0..LATE_START_MAX * first_half).contains(&first) && side >= half;
+            let late = already_there && (0.0..LATE_START_MAX * first_half).contains(&first) && side >= half;
             let centre = rect.centre();
             (crossed || late).then(|| Counted {
                 line: Some(line.name.clone()),

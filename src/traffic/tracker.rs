@@ -40,6 +40,8 @@ const CROSSING_UNSEEN_SECONDS: f64 = 0.4;
 /// Two counted tracks that overlap this much within [`DOUBLE_SECONDS`] are one vehicle.
 const DOUBLE_CONTAINMENT: f32 = 0.6;
 const DOUBLE_SECONDS: f64 = 2.0;
+/// What is first seen so soon after the camera began to look was there before.
+const BEGIN_SECONDS: f64 = 1.0;
 /// More tracks than any road shows at once.
 const TRACKS_MAX: usize = 256;
 
@@ -70,6 +72,8 @@ pub struct Tracker {
     ended: Vec<Track>,
     departed: Vec<Departed>,
     last_at: Option<f64>,
+    /// The first look since the camera began.
+    began_at: f64,
     next_id: u64,
 }
 
@@ -84,6 +88,7 @@ impl Tracker {
             ended: Vec::new(),
             departed: Vec::new(),
             last_at: None,
+            began_at: 0.0,
             next_id: 1,
         }
     }
@@ -114,6 +119,9 @@ impl Tracker {
             self.layout = Layout::new(&self.traffic, look.picture);
         }
         let elapsed = self.last_at.map_or(0.0, |last| (look.moment.at - last).max(0.0));
+        if self.last_at.is_none() {
+            self.began_at = look.moment.at;
+        }
         self.last_at = Some(look.moment.at);
         for track in &mut self.tracks {
             let unseen = look.moment.at - track.last.at > 0.25;
@@ -243,7 +251,8 @@ impl Tracker {
             if track.counted.is_some() || unseen > CROSSING_UNSEEN_SECONDS || !track.believed() {
                 continue;
             }
-            if let Some(counted) = track.crossing(&self.layout, &look.moment) {
+            let already_there = track.started.at - self.began_at < BEGIN_SECONDS;
+            if let Some(counted) = track.crossing(&self.layout, &look.moment, already_there) {
                 let double = self.is_double(at, look.moment.at);
                 let track = &mut self.tracks[at];
                 track.counted = Some(counted);
