@@ -61,19 +61,18 @@ impl Vehicle {
         Some(Rect::around((x, y), height * self.wide, height))
     }
 
-    fn crosses(&self, line_y: f32) -> f64 {
-        let step = 0.01;
+    /// From when to when its middle is at the line, within a fifth of its height: where it stands on the line, nobody can
+    /// say when it crosses.
+    fn crosses(&self, line_y: f32) -> (f64, f64) {
+        let mut times = Vec::new();
         let mut at = self.enters;
-        let mut last = self.rect(at).unwrap().centre().1;
-        loop {
-            at += step;
-            let Some(rect) = self.rect(at) else { panic!("it never crosses") };
-            let y = rect.centre().1;
-            if (last - line_y).signum() != (y - line_y).signum() {
-                return at;
+        while let Some(rect) = self.rect(at) {
+            if (rect.centre().1 - line_y).abs() < 0.2 * rect.height() {
+                times.push(at);
             }
-            last = y;
+            at += 0.01;
         }
+        (times[0], times[times.len() - 1])
     }
 }
 
@@ -157,17 +156,18 @@ struct Score {
     double: usize,
 }
 
-/// Pairs what was counted with what happened: same direction, within a second and a half.
+/// Pairs what was counted with what happened: same direction, within a second.
 fn score(road: &[Vehicle], counted: &[(f64, String)]) -> Score {
-    let mut truth: Vec<(f64, &str, bool)> = road
+    let mut truth: Vec<((f64, f64), &str, bool)> = road
         .iter()
         .map(|vehicle| (vehicle.crosses(0.6 * PICTURE.1), if vehicle.down { "down" } else { "up" }, false))
         .collect();
     let mut score = Score { right: 0, missed: 0, wrong: 0, double: 0 };
     for (at, direction) in counted {
-        let near = |entry: &&mut (f64, &str, bool)| entry.1 == direction && (entry.0 - at).abs() < 1.5;
-        let mut candidates: Vec<_> = truth.iter_mut().filter(near).collect();
-        candidates.sort_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
+        let off = |(from, until): (f64, f64)| (from - at).max(at - until).max(0.0);
+        let mut candidates: Vec<_> =
+            truth.iter_mut().filter(|entry| entry.1 == direction && off(entry.0) < 1.0).collect();
+        candidates.sort_by(|a, b| off(a.0).total_cmp(&off(b.0)));
         let some = !candidates.is_empty();
         match candidates.into_iter().find(|entry| !entry.2) {
             Some(entry) => {
