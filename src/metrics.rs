@@ -178,13 +178,7 @@ impl Metrics {
                 &["limit"],
             )?,
             frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
-            pipeline_duration: histograms(
-                r,
-                "pipeline_duration_seconds",
-                "One stage of looking at one camera frame.",
-                &["stage"],
-                &STAGE_BUCKETS,
-            )?,
+            pipeline_duration: pipeline_stages(r)?,
             passages: counters(r, "passages_total", "Vehicles that passed.", &["class", "direction"])?,
             frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
@@ -259,6 +253,11 @@ fn watch_seconds(r: &Registry) -> prometheus::Result<CounterVec> {
         "Time by what the unit was doing: watching, or the reason why not.",
         &["state"],
     )
+}
+
+fn pipeline_stages(r: &Registry) -> prometheus::Result<HistogramVec> {
+    let help = "One stage of looking at one camera frame.";
+    histograms(r, "pipeline_duration_seconds", help, &["stage"], &STAGE_BUCKETS)
 }
 
 fn opts(name: &str, help: &str) -> Opts {
