@@ -222,7 +222,7 @@ fn two_hundred_vehicles_are_counted_once_each() {
 fn where_the_detector_is_blind_motion_alone_counts() {
     let mut chance = Chance(11);
     // A lane at a time, so that no two blobs ever merge: what a camera that looks straight down sees.
-    let road: Vec<Vehicle> = (0..40)
+    let road: Vec<Vehicle> = (0..24)
         .map(|number| {
             let lane = number % 4;
             Vehicle { enters: 3.0 + 3.0 * number as f64, lane, down: lane < 2, takes: 3.0, stops: None, wide: 1.2 }
@@ -248,8 +248,8 @@ fn where_the_detector_is_blind_motion_alone_counts() {
     });
     let Score { right, missed, wrong, double } = score(&road, &counted);
     assert!(
-        right >= 38 && wrong + double == 0,
-        "{right} of 40 found, {missed} missed, {wrong} invented, {double} double"
+        right >= 23 && wrong + double == 0,
+        "{right} of 24 found, {missed} missed, {wrong} invented, {double} double"
     );
 }
 
@@ -258,7 +258,7 @@ fn swaying_leaves_shaking_and_light_make_no_vehicles() {
     let mut chance = Chance(3);
     let mut motion = Motion::default();
     let mut tracker = Tracker::new(config::Traffic { lines: traffic().lines, ..config::Traffic::default() });
-    for frame in 0..1_500 {
+    for frame in 0..700 {
         let now = f64::from(frame) / FPS;
         let (sway, light) = ((now * 5.0).sin() as f32, 1.0 + 0.2 * (now * 0.7).sin() as f32);
         let shake = (chance.between(-3.0, 3.0), chance.between(-3.0, 3.0));
