@@ -163,10 +163,19 @@ class Builder:
         return tf.concat([tensor for tensor, _ in parts], NHWC_AXIS[axis] if nchw else axis), nchw
 
     def _splitv(self, node: dict[str, Any], inputs: list[str]) -> Any:
-        tensor, nchw = self.value(inputs[0])
-        axis = int(self._graph.constant(inputs[2])) % 4
-        sizes = self._graph.constant(inputs[1]).tolist()
-        return [(part, nchw) for part in tf.split(tensor, sizes, NHWC_AXIS[axis] if nchw else axis)]
+        """Scores and distances come from one convolution; as two, XNNPACK takes them, which cannot split."""
+        biased = self._graph.nodes[inputs[0].split(":")[0]]
+        while biased["op"] == "Transpose":
+            biased = self._graph.nodes[biased["input"][0]]
+        convolution = self._graph.nodes[biased["input"][0]]
+        tensor, _ = self.value(convolution["input"][0])
+        weights = self._graph.constant(convolution["input"][1])
+        bias = self._graph.constant(biased["input"][1]).reshape(-1)
+        ends = np.cumsum(self._graph.constant(inputs[1]).tolist())
+        if weights.shape[:2] != (1, 1) or ends[-1] != len(bias):
+            raise ValueError(f"{node['name']} splits what is no 1 x 1 convolution")
+        part = lambda at, end: tf.nn.conv2d(tensor, weights[..., at:end], 1, "VALID") + bias[at:end]
+        return [(part(at, end), True) for at, end in zip([0, *ends[:-1]], ends)]
 
     def _resizebilinear(self, node: dict[str, Any], inputs: list[str]) -> Any:
         tensor, _ = self.value(inputs[0])
