@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use crate::capture::SourceSpec;
 use crate::classifier::LoadedModel;
+use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::daemon::{inference_settings, load_detector};
 use crate::error::Result;
-use crate::frame::Frame;
+use crate::frame::{Frame, LiveView, TrackBox};
 use crate::inference::{FrameSink, Lane};
 use crate::metrics::Metrics;
-use crate::pipeline::{Intake, Parts, Pipeline, Settings};
-use crate::record::{Classification, Origin, Passage};
+use crate::pipeline::{Followed, Intake, Parts, Pipeline, Settings};
+use crate::record::{Classification, Gap, Origin, Passage};
 use crate::store::Store;
+
+/// A vehicle that is not seen for longer than this is another one to the tracker (`traffic` keeps tracks about as long).
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Starts the pipeline for a source of video; none for no camera, and for a directory of pictures, which shows no motion.
 ///
@@ -66,12 +70,27 @@ fn record(store: &Store, passage: Passage) {
     drop(store.record_passage(passage));
 }
 
-/// What capture hands its frames to.
-pub(super) fn taker(pipeline: Option<Intake>, lane: Lane) -> impl Fn(Frame) + Send + 'static {
-    move |frame| match &pipeline {
-        Some(pipeline) => pipeline.offer(frame),
-        None => lane.offer(frame),
+/// What capture hands its frames to. People who watch get each one, and the newest that was looked through with its tracks.
+pub(super) fn taker(pipeline: Option<Intake>, lane: Lane, live: LiveView) -> impl Fn(Frame) + Send + 'static {
+    move |frame| {
+        live.show(frame.clone());
+        let Some(pipeline) = &pipeline else { return lane.offer(frame) };
+        if let Some(seen) = pipeline.live() {
+            live.show_tracks(seen.frame, seen.followed.iter().map(track_box).collect());
+        }
+        pipeline.offer(frame);
     }
+}
+
+fn track_box(followed: &Followed) -> TrackBox {
+    let label = if followed.detected { "" } else { "motion" };
+    TrackBox { track: followed.track, rect: followed.rect, label: label.into(), counted: followed.counted }
+}
+
+/// Whether frames come but are not looked at: the newest one that was is older than tracking bridges.
+pub(super) fn overload(pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
+    let seen = pipeline.live()?.frame.captured.monotonic;
+    (clock.now().monotonic.saturating_sub(seen) > LOOKED_AT_WITHIN).then_some(Gap::Overload)
 }
 
 /// Stores what the workers say of still pictures. Their rows share the uploads' commits; nobody waits for them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Rect};
 
 /// A handle on the newest pictures; clones share them. Three frames at most are kept alive by it.
 #[derive(Clone, Debug)]
@@ -21,15 +21,12 @@ pub struct Analysed {
     pub tracks: Vec<TrackBox>,
 }
 
-/// Where a tracked vehicle is, in fractions of the upright picture's width and height.
+/// Where a tracked vehicle is, in pixels of the upright picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrackBox {
     /// Number of the track, for people who compare pictures.
     pub track: u64,
-    pub left: f32,
-    pub top: f32,
-    pub width: f32,
-    pub height: f32,
+    pub rect: Rect,
     /// A class, or whatever else is to be read beside the box; may be empty.
     pub label: String,
     /// It has been counted.

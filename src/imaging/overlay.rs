@@ -45,8 +45,8 @@ struct Canvas {
 impl Canvas {
     fn track(&mut self, track: &TrackBox) {
         let colour = if track.counted { COUNTED } else { FOLLOWED };
-        let (left, right) = (place(track.left, self.width), place(track.left + track.width, self.width));
-        let (top, bottom) = (place(track.top, self.height), place(track.top + track.height, self.height));
+        let (left, right) = (place(track.rect.left, self.width), place(track.rect.right, self.width));
+        let (top, bottom) = (place(track.rect.top, self.height), place(track.rect.bottom, self.height));
         // Lines that are seen on a large picture that is shown small.
         let pen = (self.width / 320).max(2);
         self.fill(left, top, right, top + pen, colour);
@@ -86,10 +86,9 @@ impl Canvas {
     }
 }
 
-/// A fraction of a side in pixels, within the picture.
-fn place(fraction: f32, side: usize) -> usize {
-    // A fraction that is no number becomes 0.
-    (f64::from(fraction.clamp(0.0, 1.0)) * side as f64).round() as usize
+/// The nearest pixel within the picture; what is no number becomes 0.
+fn place(pixel: f32, side: usize) -> usize {
+    f64::from(pixel).clamp(0.0, side as f64).round() as usize
 }
 
 #[cfg(test)]
@@ -99,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Stamp;
-    use crate::frame::{Encoding, Layout};
+    use crate::frame::{Encoding, Layout, Rect};
     use crate::imaging::decode;
 
     const LIMITS: Limits = Limits { pixels_max: 1_000_000 };
@@ -113,8 +112,8 @@ mod tests {
         Frame { sequence: 1, captured, bytes, encoding, label: "test".into() }
     }
 
-    fn track(left: f32, top: f32, width: f32, height: f32) -> TrackBox {
-        TrackBox { track: 7, left, top, width, height, label: "car".into(), counted: false }
+    fn track(left: f32, top: f32, right: f32, bottom: f32) -> TrackBox {
+        TrackBox { track: 7, rect: Rect { left, top, right, bottom }, label: "car".into(), counted: false }
     }
 
     /// Whether the pixel is the colour of a track rather than grey.
@@ -127,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_raw_frame_becomes_a_jpeg_with_a_box_where_the_vehicle_is() {
-        let jpeg = jpeg_of(&grey(320, 240), &[track(0.25, 0.5, 0.5, 0.25)], &LIMITS).unwrap();
+        let jpeg = jpeg_of(&grey(320, 240), &[track(80.0, 120.0, 240.0, 180.0)], &LIMITS).unwrap();
         assert!(drawn(&jpeg, 160, 120) && drawn(&jpeg, 80, 150) && drawn(&jpeg, 239, 150), "the lines");
         assert!(!drawn(&jpeg, 160, 150) && !drawn(&jpeg, 20, 20), "inside and outside");
         let plain = jpeg_of(&grey(320, 240), &[], &LIMITS).unwrap();
@@ -137,10 +136,10 @@ mod tests {
     #[test]
     fn boxes_beyond_the_picture_are_cut_and_never_a_fault() {
         let odd = [
-            track(-1.0, -1.0, 3.0, 3.0),
-            track(0.9, 0.0, 0.5, 0.01),
-            track(f32::NAN, 0.5, f32::INFINITY, 0.1),
-            TrackBox { label: "Lkw – 日本".into(), ..track(0.0, 0.99, 0.0, 0.0) },
+            track(-9.0, -9.0, 99.0, 99.0),
+            track(15.0, 0.0, 4.0, 1.0),
+            track(f32::NAN, 5.0, f32::INFINITY, 6.0),
+            TrackBox { label: "Lkw – 日本".into(), ..track(0.0, 15.0, 0.0, 15.0) },
         ];
         assert!(jpeg_of(&grey(16, 16), &odd, &LIMITS).is_ok());
         assert!(jpeg_of(&grey(2_000, 2_000), &[], &LIMITS).is_err(), "the limits hold here too");

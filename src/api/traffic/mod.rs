@@ -48,7 +48,9 @@ fn scheme(req: &Request) -> Result<SchemeName> {
     query::text(req, "scheme").map_or(Ok(SchemeName::Native), str::parse)
 }
 
-/// Lines with their directions as they are configured: they are counted even when nobody takes them.
-fn configured_ways(_api: &Api) -> Vec<Way> {
-    Vec::new()
+/// Lines with their directions as they are configured: they are there even when nobody takes them.
+fn configured_ways(api: &Api) -> Vec<Way> {
+    let lines = api.config.traffic.lines.iter();
+    let way = |line: &str, direction: &str| Way { line: Some(line.into()), direction: Some(direction.into()) };
+    lines.flat_map(|line| [way(&line.name, &line.forward), way(&line.name, &line.backward)]).collect()
 }
