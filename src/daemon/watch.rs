@@ -123,6 +123,10 @@ impl Watch {
     #[must_use]
     pub fn new(now: Stamp, store: Store, metrics: Arc<Metrics>) -> Self {
         let flushed = now.monotonic;
+        // A dashboard sees a zero instead of nothing.
+        for state in Gap::ALL.into_iter().map(Gap::name).chain(["watching"]) {
+            metrics.watch_seconds.with_label_values(&[state]);
+        }
         Self { store, metrics, last: now, state: None, spans: Vec::new(), flushed, recent: VecDeque::new() }
     }
 
