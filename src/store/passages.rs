@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use crate::clock::Stamp;
 use crate::error::{Error, Result};
 use crate::record::{Event, LabelProbability, Passage, PassageRow};
-use crate::store::columns::{Json, Micros, monotonic_us};
+use crate::store::columns::{Json, Micros, monotonic_us, nullable_text, text};
 use crate::store::counts::{self, Kind};
 use crate::store::{Pending, Store, outbox};
 
@@ -248,7 +248,7 @@ fn rows(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<Pa
 
 fn passage_row(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
     let synced = row.get("clock_synced")?;
-    let boot_id: std::sync::Arc<str> = row.get::<_, String>("boot_id")?.into();
+    let boot_id: std::sync::Arc<str> = text(row, "boot_id")?.into();
     let stamp = |at: &str, monotonic: &str| -> rusqlite::Result<Stamp> {
         let monotonic = Duration::from_micros(row.get::<_, i64>(monotonic)?.unsigned_abs());
         Ok(Stamp { at: row.get::<_, Micros>(at)?.0, monotonic, synced, boot_id: boot_id.clone() })
@@ -256,20 +256,20 @@ fn passage_row(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
     Ok(PassageRow {
         id: row.get("id")?,
         passage: Passage {
-            id: row.get("uuid")?,
-            class: row.get("class")?,
+            id: text(row, "uuid")?,
+            class: text(row, "class")?,
             confidence: row.get("confidence")?,
             votes: votes(row.get::<_, Json>("votes")?.0),
             crops: row.get("crops")?,
-            line: row.get("line")?,
-            direction: row.get("direction")?,
-            lane: row.get("lane")?,
+            line: nullable_text(row, "line")?,
+            direction: nullable_text(row, "direction")?,
+            lane: nullable_text(row, "lane")?,
             speed_kmh: row.get("speed_kmh")?,
             started: stamp("started_at", "started_monotonic_us")?,
             ended: stamp("ended_at", "ended_monotonic_us")?,
             counted: stamp("counted_at", "monotonic_us")?,
-            model: row.get("model")?,
-            model_version: row.get("model_version")?,
+            model: text(row, "model")?,
+            model_version: text(row, "model_version")?,
             crop: None,
         },
     })
