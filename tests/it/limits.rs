@@ -63,14 +63,22 @@ fn the_memory_for_uploads_is_bounded_and_comes_back() {
     let head = format!(
         "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: multipart/form-data; boundary=XbX\r\nContent-Length: 1000000\r\n\r\n--XbX\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n"
     );
-    let mut stream = TcpStream::connect(&unit.address).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&vec![0xFF; 950_000]).unwrap();
-    let refused = std::iter::repeat_with(|| {
-        unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", body.clone())
+    let stalled = || {
+        let mut stream = TcpStream::connect(&unit.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        // The unit may refuse it already.
+        let _ = stream.write_all(&vec![0xFF; 950_000]);
+        stream
+    };
+    // Both cannot have their room; which one comes too late is chance.
+    let (stream, refused) = std::iter::repeat_with(|| {
+        let stream = stalled();
+        let upload =
+            || unit.send("POST", "/api/vehicle/classify", &token, "multipart/form-data; boundary=XbX", body.clone());
+        (stream, upload())
     })
     .take(500)
-    .find(|reply| reply.status == 503)
+    .find(|(_, reply)| reply.status == 503)
     .expect("never refused");
     assert_eq!(refused.error_code(), "SERVICE_UNAVAILABLE");
     assert!(refused.header("retry-after").is_some());
