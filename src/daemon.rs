@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use salvo::conn::Acceptor;
-use salvo::fuse::FuseConfig;
-use salvo::prelude::{Listener, Server, TcpListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{Api, Parts};
@@ -15,7 +12,7 @@ use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
 use crate::classifier::{LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Loaded, Sources};
 use crate::error::{Error, Result};
 use crate::frame::LiveView;
 use crate::inference::{self, Inference, Lane};
@@ -29,9 +26,13 @@ use crate::sync::{self, Sync};
 mod camera;
 mod central;
 mod first_start;
+mod listen;
 mod notify;
+mod reload;
+pub mod tls;
 pub mod watch;
 
+use reload::Reload;
 use watch::WatchKeeper;
 
 pub use central::redis_settings;
@@ -78,21 +79,29 @@ pub fn serve(loaded: &Loaded, sources: &Sources) -> Result<()> {
 async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<()> {
     // Signals that come while the parts are built are kept and end the unit right after.
     let mut signals = Signals::new()?;
-    let listen = loaded.config.api.listen;
-    let acceptor = TcpListener::new(listen).try_bind().await.map_err(|cause| {
-        Error::config(format!("Cannot listen on {listen}: {cause}. Set api.listen to a free address and port."))
-    })?;
+    let config = &loaded.config;
+    let state_directory = place::state_directory(&config.store)?;
+    let unit_id = place::unit_id(&config.unit, &state_directory)?;
+    let mut bound = listen::bind(config, &state_directory, &unit_id).await?;
     let unit = tokio::task::block_in_place(|| build(loaded))?;
-    let address =
-        acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
-    let server = server(acceptor, loaded);
+    let (url, renewal) = (bound.url(), bound.renewal.take());
+    let mut reload = Reload {
+        sources,
+        level,
+        api: unit.api.clone(),
+        state_directory,
+        renewal,
+        started: loaded.clone(),
+        last: loaded.clone(),
+    };
+    let server = bound.server(config, unit.api.metrics.clone());
     let handle = server.handle();
     let streams = unit.api.clone();
     let serving = tokio::spawn(server.try_serve(unit.api.service()));
-    tracing::info!("ready: http://{address}/ (API documentation at /docs)");
-    notify::ready(&format!("Serving on {address}"));
+    tracing::info!("ready: {url} (API documentation at {url}docs)");
+    notify::ready(&format!("Serving on {url}"));
     let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
-    signals.until_stopped(sources, level).await;
+    signals.until_stopped(&mut reload).await;
     notify::stopping();
     tracing::info!("stopping: finishing what was begun");
     tokio::spawn(async move {
@@ -111,16 +120,6 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     tokio::task::block_in_place(|| drain(unit));
     tracing::info!("stopped");
     Ok(())
-}
-
-fn server<A: Acceptor + Send>(acceptor: A, loaded: &Loaded) -> Server<A> {
-    let limits = &loaded.config.api;
-    let idle = Duration::from_millis(limits.idle_timeout_ms);
-    let fuse = FuseConfig::default()
-        .with_http1_header_timeout(idle)
-        .with_write_stall_timeout(idle)
-        .with_connection_idle_timeout(idle.max(Duration::from_millis(limits.request_timeout_ms)));
-    Server::new(acceptor).fuse_config(fuse).max_connections(limits.connections_max)
 }
 
 fn build(loaded: &Loaded) -> Result<Unit> {
@@ -381,23 +380,12 @@ impl Signals {
     }
 
     /// Serves SIGHUP until SIGTERM or SIGINT comes.
-    async fn until_stopped(&mut self, sources: &Sources, level: &LevelHandle) {
+    async fn until_stopped(&mut self, reload: &mut Reload<'_>) {
         loop {
             tokio::select! {
                 _ = self.stop.recv() => return,
-                _ = self.reload.recv() => reload(sources, level),
+                _ = self.reload.recv() => tokio::task::block_in_place(|| reload.run()),
             }
         }
     }
-}
-
-/// Takes over what can change while the unit runs, and says what cannot.
-fn reload(sources: &Sources, level: &LevelHandle) {
-    notify::reloading();
-    let reloaded = load(sources).and_then(|loaded| level.set(&loaded.config.log.level));
-    match reloaded {
-        Ok(()) => tracing::info!("reloaded: the log level; every other key needs a restart"),
-        Err(error) => tracing::error!("nothing was reloaded: {}", error.chain()),
-    }
-    notify::reloaded();
 }

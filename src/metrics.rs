@@ -22,10 +22,13 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
 /// Named limits that requests can hit: on a dashboard from the start.
-const LIMITS: [&str; 12] = [
+const LIMITS: [&str; 15] = [
     "batch_files",
     "client_gone",
     "connections",
+    "connections_per_address",
+    "header_bytes",
+    "idle_timeout",
     "login_rate",
     "password_checks",
     "request_rate",
@@ -48,6 +51,7 @@ pub struct Metrics {
     pub cache_misses: IntCounterVec,
     pub redis_connections: IntGauge,
     pub active_requests: IntGauge,
+    pub connections: IntGauge,
     pub slow_requests: IntCounterVec,
     pub limit_hits: IntCounterVec,
     pub frames: IntCounterVec,
@@ -165,6 +169,7 @@ impl Metrics {
             cache_misses: counters(r, "cache_misses_total", "Reads a cache could not answer.", &["cache"])?,
             redis_connections: gauge(r, "redis_connections", "Open connections to Redis.")?,
             active_requests: gauge(r, "active_requests", "HTTP requests being worked on.")?,
+            connections: gauge(r, "connections", "Open HTTP connections.")?,
             slow_requests: counters(
                 r,
                 "slow_requests_total",

@@ -33,6 +33,15 @@ impl Config {
                 format!("{host:?} is no host name; write it without scheme, path or wildcard"),
             ));
         }
+        let tls = &api.tls;
+        let (certificate, key) = (tls.certificate.as_os_str(), tls.key.as_os_str());
+        if certificate.is_empty() != key.is_empty() {
+            return Some(("api.tls.key", "api.tls.certificate and api.tls.key go together".into()));
+        }
+        if tls.self_signed && !certificate.is_empty() {
+            let reason = "it goes without api.tls.certificate: use one or the other".into();
+            return Some(("api.tls.self_signed", reason));
+        }
         at_least("api.upload_bytes_max", api.upload_bytes_max, 1_024)
             .or_else(|| at_least("api.batch_files_max", api.batch_files_max as u64, 1))
             .or_else(|| at_least("api.batch_bytes_max", api.batch_bytes_max, api.upload_bytes_max))
@@ -40,6 +49,8 @@ impl Config {
             .or_else(|| at_least("api.request_timeout_ms", api.request_timeout_ms, 100))
             .or_else(|| at_least("api.idle_timeout_ms", api.idle_timeout_ms, 100))
             .or_else(|| at_least("api.connections_max", api.connections_max as u64, 1))
+            .or_else(|| at_least("api.connections_per_address_max", api.connections_per_address_max as u64, 1))
+            .or_else(|| at_least("api.header_bytes_max", api.header_bytes_max as u64, 4_096))
     }
 
     fn auth_problem(&self) -> Option<(&'static str, String)> {
