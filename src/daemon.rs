@@ -170,7 +170,7 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         lane,
         sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
-        live,
+        view: live,
         model,
         workers: settings.worker_count(),
         signer,

@@ -91,7 +91,7 @@ pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let most = if overlay { api.config.api.overlay_fps_max.min(fps_max) } else { fps_max };
     newest(&api)?;
     let place = Place::take(&api, depot, &api.streams.pictures, "stream_clients")?;
-    let mut frames = api.live.frames();
+    let mut frames = api.view.frames();
     // The newest one is sent at once.
     frames.mark_changed();
     let pause = Duration::from_secs_f64(1.0 / fps.min(most));
@@ -124,7 +124,7 @@ fn newest(api: &Api) -> Result<Arc<Frame>> {
         CameraState::Disconnected(_) => "the camera gives no frames; the log says why",
         _ => "the camera is slow",
     };
-    let Some(frame) = api.live.newest() else {
+    let Some(frame) = api.view.newest() else {
         return Err(Error::unavailable(format!("There is no picture yet: {why}."), RETRY));
     };
     let (age, most) = (age(api, &frame), Duration::from_millis(api.config.api.snapshot_age_max_ms));
@@ -145,7 +145,7 @@ async fn picture(api: &Api, frame: &Arc<Frame>, overlay: bool) -> Result<Bytes> 
         }
         return encoded(api, Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() })).await;
     }
-    let analysed = api.live.newest_analysed();
+    let analysed = api.view.newest_analysed();
     let limit = Duration::from_millis(api.config.api.snapshot_age_max_ms);
     let analysed = analysed.filter(|analysed| age(api, &analysed.frame) <= limit);
     let analysed = analysed.unwrap_or_else(|| Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() }));

@@ -64,7 +64,7 @@ pub struct Parts {
     /// None when no central site is configured.
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
-    pub live: LiveView,
+    pub view: LiveView,
     pub model: Arc<LoadedModel>,
     pub workers: usize,
     pub signer: Signer,
