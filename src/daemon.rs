@@ -4,30 +4,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use salvo::conn::Acceptor;
-use salvo::fuse::FuseConfig;
-use salvo::prelude::{Listener, Server, TcpListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
-use crate::classifier::{LoadedModel, ModelsDirectory};
+use crate::classifier::{LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Loaded, Sources};
 use crate::error::{Error, Result};
+use crate::frame::LiveView;
 use crate::inference::{self, Inference, Lane};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
+use crate::pipeline::{Intake, Pipeline};
 use crate::place::{self, Hold};
-use crate::record::{Classification, Origin};
 use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
+mod camera;
 mod central;
 mod first_start;
+mod listen;
 mod notify;
+mod reload;
+pub mod tls;
+pub mod watch;
+
+use reload::Reload;
+use watch::WatchKeeper;
 
 pub use central::redis_settings;
 
@@ -44,6 +50,8 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 struct Unit {
     api: Api,
     capture: Supervisor,
+    pipeline: Option<Pipeline>,
+    watch: WatchKeeper,
     inference: Inference,
     sync: Option<Sync>,
     store: Store,
@@ -71,20 +79,29 @@ pub fn serve(loaded: &Loaded, sources: &Sources) -> Result<()> {
 async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<()> {
     // Signals that come while the parts are built are kept and end the unit right after.
     let mut signals = Signals::new()?;
-    let listen = loaded.config.api.listen;
-    let acceptor = TcpListener::new(listen).try_bind().await.map_err(|cause| {
-        Error::config(format!("Cannot listen on {listen}: {cause}. Set api.listen to a free address and port."))
-    })?;
+    let config = &loaded.config;
+    let state_directory = place::state_directory(&config.store)?;
+    let unit_id = place::unit_id(&config.unit, &state_directory)?;
+    let mut bound = listen::bind(config, &state_directory, &unit_id).await?;
     let unit = tokio::task::block_in_place(|| build(loaded))?;
-    let address =
-        acceptor.holdings().first().and_then(|holding| holding.local_addr.clone().into_std()).unwrap_or(listen);
-    let server = server(acceptor, loaded);
+    let (url, renewal) = (bound.url(), bound.renewal.take());
+    let mut reload = Reload {
+        sources,
+        level,
+        api: unit.api.clone(),
+        state_directory,
+        renewal,
+        started: loaded.clone(),
+        last: loaded.clone(),
+    };
+    let server = bound.server(config, unit.api.metrics.clone());
     let handle = server.handle();
+    let streams = unit.api.clone();
     let serving = tokio::spawn(server.try_serve(unit.api.service()));
-    tracing::info!("ready: http://{address}/ (API documentation at /docs)");
-    notify::ready(&format!("Serving on {address}"));
+    tracing::info!("ready: {url} (API documentation at {url}docs)");
+    notify::ready(&format!("Serving on {url}"));
     let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
-    signals.until_stopped(sources, level).await;
+    signals.until_stopped(&mut reload).await;
     notify::stopping();
     tracing::info!("stopping: finishing what was begun");
     tokio::spawn(async move {
@@ -92,6 +109,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         tracing::warn!("second signal: stopping at once");
         std::process::exit(1);
     });
+    streams.stop_streams();
     handle.stop_graceful(DRAIN_MAX);
     match serving.await {
         Ok(Ok(())) => {}
@@ -102,16 +120,6 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     tokio::task::block_in_place(|| drain(unit));
     tracing::info!("stopped");
     Ok(())
-}
-
-fn server<A: Acceptor + Send>(acceptor: A, loaded: &Loaded) -> Server<A> {
-    let limits = &loaded.config.api;
-    let idle = Duration::from_millis(limits.idle_timeout_ms);
-    let fuse = FuseConfig::default()
-        .with_http1_header_timeout(idle)
-        .with_write_stall_timeout(idle)
-        .with_connection_idle_timeout(idle.max(Duration::from_millis(limits.request_timeout_ms)));
-    Server::new(acceptor).fuse_config(fuse).max_connections(limits.connections_max)
 }
 
 fn build(loaded: &Loaded) -> Result<Unit> {
@@ -127,11 +135,12 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(&unit_id));
     let settings = StoreSettings { events, ..store_settings(loaded, state_directory.clone()) };
     let store = Store::open_or_set_aside(settings, metrics.clone())?;
+    store.set_day_zone(&config.unit.timezone).wait()?;
     first_start::create_admin(&store, &state_directory, clock.as_ref())?;
     keep_up(&store, loaded, &state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
     let settings = inference_settings(loaded);
-    let sink = camera_sink(store.clone(), model.clone());
+    let sink = camera::camera_sink(store.clone(), model.clone());
     let inference = Inference::start(&settings, &model, sink, &metrics)?;
     let proof = inference.proof();
     tracing::info!(
@@ -142,7 +151,16 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         settings.worker_count()
     );
     let lane = inference.lane();
-    let capture = start_capture(capture_settings(loaded)?, &clock, &metrics, lane.clone())?;
+    let live = LiveView::new();
+    let watching = capture_settings(loaded)?;
+    let pipeline = camera::start_pipeline(loaded, &watching.source, &model, &store, &metrics)?;
+    let intake = pipeline.as_ref().map(Pipeline::intake);
+    let take = camera::taker(intake.clone(), lane.clone(), live.clone());
+    let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
+    let (camera, own) = (capture.watch(), clock.clone());
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
+        watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref()))
+    })?;
     let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -152,13 +170,14 @@ fn build(loaded: &Loaded) -> Result<Unit> {
         lane,
         sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
+        view: live,
         model,
         workers: settings.worker_count(),
         signer,
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, inference, sync, store, hold })
+    Ok(Unit { api, capture, pipeline, watch, inference, sync, store, hold })
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
@@ -171,15 +190,6 @@ fn keep_up(store: &Store, loaded: &Loaded, state_directory: &Path, clock: &Arc<d
     })
 }
 
-fn start_capture(
-    settings: capture::Settings,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
-    lane: Lane,
-) -> Result<Supervisor> {
-    Supervisor::start(settings, clock.clone(), metrics.clone(), move |frame| lane.offer(frame))
-}
-
 /// The model that the configuration names, or the activated one, or the built-in choice.
 ///
 /// # Errors
@@ -190,6 +200,19 @@ pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel
     let wanted =
         if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
     models.find(&wanted)?.load()
+}
+
+/// The model that finds vehicles; none where `traffic.detector` says so.
+///
+/// # Errors
+/// Not found or validation, saying which model and why.
+pub fn load_detector(loaded: &Loaded) -> Result<Option<LoadedDetector>> {
+    let wanted = &loaded.config.traffic.detector;
+    if wanted == "none" {
+        return Ok(None);
+    }
+    let models = ModelsDirectory::new(place::models_directory(&loaded.config.classifier)?);
+    models.find(wanted)?.load_detector().map(Some)
 }
 
 /// The key that signs tokens: the configured one, or the one kept in the state directory.
@@ -281,34 +304,13 @@ pub fn capture_settings(loaded: &Loaded) -> Result<capture::Settings> {
     Ok(settings)
 }
 
-/// Stores what the workers say of camera frames. Camera rows share the uploads' commits; nobody waits for them.
-fn camera_sink(store: Store, model: Arc<LoadedModel>) -> inference::FrameSink {
-    Box::new(move |frame, answer| {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return tracing::warn!("camera: {}", error.chain()),
-        };
-        tracing::debug!("camera: {} is {:?}", frame.label, answer.of_type().map(|found| &found.value));
-        let record = Classification {
-            id: uuid::Uuid::new_v4().to_string(),
-            origin: Origin::Camera,
-            user: None,
-            file_name: Some(frame.label.to_string()),
-            confidence: answer.confidence(),
-            processing_time_ms: answer.timings.total().as_secs_f64() * 1e3,
-            predictions: answer.predictions,
-            picture: answer.picture,
-            model: model.manifest.name.clone(),
-            model_version: model.manifest.version.clone(),
-            created: frame.captured,
-        };
-        drop(store.record_camera(record));
-    })
-}
-
 /// Capture first, so that nothing new comes in; the store last, because everybody writes to it.
 fn drain(unit: Unit) {
     unit.capture.stop();
+    if let Some(pipeline) = unit.pipeline {
+        pipeline.stop();
+    }
+    unit.watch.stop();
     unit.inference.stop();
     if let Some(sync) = unit.sync {
         tokio::runtime::Handle::current().block_on(sync.stop(SYNC_DRAIN_MAX));
@@ -323,6 +325,7 @@ pub struct Progress {
     lane: Lane,
     store: Store,
     camera: CameraWatch,
+    pipeline: Option<Intake>,
 }
 
 impl Progress {
@@ -332,6 +335,7 @@ impl Progress {
             lane: unit.inference.lane(),
             store: unit.store.clone(),
             camera: unit.capture.watch(),
+            pipeline: unit.pipeline.as_ref().map(Pipeline::intake),
         }
     }
 
@@ -339,6 +343,9 @@ impl Progress {
     fn stuck(&self) -> Option<&'static str> {
         if self.lane.busiest().is_some_and(|busy| busy > STUCK) {
             return Some("an inference worker");
+        }
+        if self.pipeline.as_ref().and_then(Intake::busy).is_some_and(|busy| busy > STUCK) {
+            return Some("the pipeline");
         }
         let store = self.store.progress();
         if !store.alive || store.busy_for.is_some_and(|busy| busy > STUCK) {
@@ -373,23 +380,12 @@ impl Signals {
     }
 
     /// Serves SIGHUP until SIGTERM or SIGINT comes.
-    async fn until_stopped(&mut self, sources: &Sources, level: &LevelHandle) {
+    async fn until_stopped(&mut self, reload: &mut Reload<'_>) {
         loop {
             tokio::select! {
                 _ = self.stop.recv() => return,
-                _ = self.reload.recv() => reload(sources, level),
+                _ = self.reload.recv() => tokio::task::block_in_place(|| reload.run()),
             }
         }
     }
-}
-
-/// Takes over what can change while the unit runs, and says what cannot.
-fn reload(sources: &Sources, level: &LevelHandle) {
-    notify::reloading();
-    let reloaded = load(sources).and_then(|loaded| level.set(&loaded.config.log.level));
-    match reloaded {
-        Ok(()) => tracing::info!("reloaded: the log level; every other key needs a restart"),
-        Err(error) => tracing::error!("nothing was reloaded: {}", error.chain()),
-    }
-    notify::reloaded();
 }

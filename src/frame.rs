@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 
+mod live;
+
+pub use live::{Analysed, LiveView, TrackBox};
+
 /// One picture from a capture source.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -111,6 +115,88 @@ impl PictureFormat {
     }
 
     pub const ALL: [Self; 5] = [Self::Jpeg, Self::Png, Self::Bmp, Self::Gif, Self::Webp];
+}
+
+/// A rectangle in a picture, in its pixels; it may reach over the picture's edges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rect {
+    pub left: f32,
+    pub top: f32,
+    pub right: f32,
+    pub bottom: f32,
+}
+
+impl Rect {
+    #[must_use]
+    pub fn around((x, y): (f32, f32), width: f32, height: f32) -> Self {
+        Self { left: x - width / 2.0, top: y - height / 2.0, right: x + width / 2.0, bottom: y + height / 2.0 }
+    }
+
+    #[must_use]
+    pub fn width(&self) -> f32 {
+        (self.right - self.left).max(0.0)
+    }
+
+    #[must_use]
+    pub fn height(&self) -> f32 {
+        (self.bottom - self.top).max(0.0)
+    }
+
+    #[must_use]
+    pub fn area(&self) -> f32 {
+        self.width() * self.height()
+    }
+
+    /// The side of a square of the same area.
+    #[must_use]
+    pub fn size(&self) -> f32 {
+        self.area().sqrt()
+    }
+
+    #[must_use]
+    pub fn centre(&self) -> (f32, f32) {
+        (f32::midpoint(self.left, self.right), f32::midpoint(self.top, self.bottom))
+    }
+
+    /// Grown on each side by `share` of its width and height.
+    #[must_use]
+    pub fn grown(&self, share: f32) -> Self {
+        Self::around(self.centre(), self.width() * (1.0 + 2.0 * share), self.height() * (1.0 + 2.0 * share))
+    }
+
+    /// Area of what both cover.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> f32 {
+        let width = self.right.min(other.right) - self.left.max(other.left);
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
+        width.max(0.0) * height.max(0.0)
+    }
+
+    /// Intersection over union, 0…1.
+    #[must_use]
+    pub fn iou(&self, other: &Self) -> f32 {
+        let both = self.overlap(other);
+        let either = self.area() + other.area() - both;
+        if either > 0.0 { both / either } else { 0.0 }
+    }
+
+    /// The share of the smaller one that both cover, 0…1.
+    #[must_use]
+    pub fn containment(&self, other: &Self) -> f32 {
+        let smaller = self.area().min(other.area());
+        if smaller > 0.0 { self.overlap(other) / smaller } else { 0.0 }
+    }
+
+    /// The part within a picture of this size.
+    #[must_use]
+    pub fn within(&self, (width, height): (f32, f32)) -> Self {
+        Self {
+            left: self.left.clamp(0.0, width),
+            top: self.top.clamp(0.0, height),
+            right: self.right.clamp(0.0, width),
+            bottom: self.bottom.clamp(0.0, height),
+        }
+    }
 }
 
 /// How a picture of another shape becomes the input's shape.

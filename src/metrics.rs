@@ -4,8 +4,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -22,10 +22,13 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
 /// Named limits that requests can hit: on a dashboard from the start.
-const LIMITS: [&str; 12] = [
+const LIMITS: [&str; 15] = [
     "batch_files",
     "client_gone",
     "connections",
+    "connections_per_address",
+    "header_bytes",
+    "idle_timeout",
     "login_rate",
     "password_checks",
     "request_rate",
@@ -48,13 +51,18 @@ pub struct Metrics {
     pub cache_misses: IntCounterVec,
     pub redis_connections: IntGauge,
     pub active_requests: IntGauge,
+    pub connections: IntGauge,
     pub slow_requests: IntCounterVec,
     pub limit_hits: IntCounterVec,
     pub frames: IntCounterVec,
     pub frame_age: Gauge,
     pub camera_state: IntGaugeVec,
     pub camera_faults: IntCounterVec,
+    pub pipeline_duration: HistogramVec,
+    pub passages: IntCounterVec,
     pub queue_depth: IntGaugeVec,
+    pub interval_coverage_ratio: Gauge,
+    pub watch_seconds: CounterVec,
     pub store_commits: IntCounter,
     pub store_bytes: IntGauge,
     pub store: StoreSeries,
@@ -126,7 +134,7 @@ impl Metrics {
         for limit in LIMITS {
             metrics.limit_hits.with_label_values(&[limit]);
         }
-        for result in ["captured", "dropped", "stale", "invalid"] {
+        for result in ["captured", "dropped", "stale", "invalid", "still", "analysed"] {
             metrics.frames.with_label_values(&[result]);
         }
         for fault in ["disconnected", "stalled", "frozen", "dark", "bright", "covered"] {
@@ -161,6 +169,7 @@ impl Metrics {
             cache_misses: counters(r, "cache_misses_total", "Reads a cache could not answer.", &["cache"])?,
             redis_connections: gauge(r, "redis_connections", "Open connections to Redis.")?,
             active_requests: gauge(r, "active_requests", "HTTP requests being worked on.")?,
+            connections: gauge(r, "connections", "Open HTTP connections.")?,
             slow_requests: counters(
                 r,
                 "slow_requests_total",
@@ -174,10 +183,14 @@ impl Metrics {
                 &["limit"],
             )?,
             frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
+            pipeline_duration: pipeline_stages(r)?,
+            passages: counters(r, "passages_total", "Vehicles that passed.", &["class", "direction"])?,
             frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
             camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,
             queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
+            interval_coverage_ratio: coverage_ratio(r)?,
+            watch_seconds: watch_seconds(r)?,
             store_commits: counter(
                 r,
                 "store_commits_total",
@@ -230,6 +243,28 @@ impl Metrics {
     }
 }
 
+fn coverage_ratio(r: &Registry) -> prometheus::Result<Gauge> {
+    float_gauge(
+        r,
+        "interval_coverage_ratio",
+        "Share of the last 15 minutes (since the start, if that is shorter) in which the unit was watching.",
+    )
+}
+
+fn watch_seconds(r: &Registry) -> prometheus::Result<CounterVec> {
+    float_counters(
+        r,
+        "watch_seconds_total",
+        "Time by what the unit was doing: watching, or the reason why not.",
+        &["state"],
+    )
+}
+
+fn pipeline_stages(r: &Registry) -> prometheus::Result<HistogramVec> {
+    let help = "One stage of looking at one camera frame.";
+    histograms(r, "pipeline_duration_seconds", help, &["stage"], &STAGE_BUCKETS)
+}
+
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(PREFIX)
 }
@@ -245,6 +280,10 @@ fn counter(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounte
 
 fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
     registered(r, IntCounterVec::new(opts(name, help), labels)?)
+}
+
+fn float_counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
+    registered(r, CounterVec::new(opts(name, help), labels)?)
 }
 
 fn gauge(r: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -9,16 +9,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. Leaves may be imported by everybody and import only what is listed for them.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("main", &["cli"]),
-    ("cli", &["api", "auth", "capture", "classifier", "daemon", "imaging", "inference", "place", "store", "sync"]),
-    ("daemon", &["api", "auth", "capture", "classifier", "inference", "place", "store", "sync"]),
-    ("api", &["auth", "capture", "classifier", "imaging", "inference", "report", "store", "sync"]),
+    (
+        "cli",
+        &[
+            "api",
+            "auth",
+            "capture",
+            "classifier",
+            "daemon",
+            "imaging",
+            "inference",
+            "ledger",
+            "pipeline",
+            "place",
+            "store",
+            "sync",
+        ],
+    ),
+    ("daemon", &["api", "auth", "capture", "classifier", "inference", "pipeline", "place", "store", "sync"]),
+    ("api", &["auth", "capture", "classifier", "imaging", "inference", "ledger", "report", "store", "sync"]),
+    ("pipeline", &["classifier", "imaging", "inference", "traffic"]),
+    ("traffic", &[]),
     ("inference", &["imaging", "classifier"]),
     ("capture", &["imaging"]),
     ("imaging", &[]),
     ("classifier", &[]),
     ("report", &[]),
+    ("ledger", &[]),
     ("auth", &[]),
     ("store", &[]),
     ("sync", &["store"]),
@@ -228,7 +247,7 @@ const PLACES: [(&str, &[&str], &[&str]); 7] = [
     ("SQL", &["src/store/"], &["SELECT ", "INSERT INTO", "DELETE FROM", "PRAGMA ", "rusqlite"]),
     ("TFLite", &["src/classifier/tflite.rs"], &["tflitec"]),
     ("unsafe code", &[], &["unsafe {", "unsafe fn", "unsafe impl"]),
-    ("outward types", &["src/api/", "src/report/wire.rs"], &["ToSchema"]),
+    ("outward types", &["src/api/", "src/report/wire.rs", "src/ledger/wire.rs"], &["ToSchema"]),
     ("service manager and journal", &["src/daemon/", "src/logging.rs"], &["systemd::"]),
     ("process exit", &["src/daemon.rs"], &["process::exit"]),
 ];

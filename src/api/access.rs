@@ -55,17 +55,29 @@ impl Handler for Gate {
 }
 
 async fn admitted(permission: Permission, api: &Api, req: &Request) -> Result<Caller> {
+    let claims = api.signer.verify(presented(req)?, api.clock.wall())?;
+    let identity = still(permission, api, &claims).await?;
+    Ok(Caller { identity, claims })
+}
+
+/// Who a verified token speaks for now, if they may do it; for a long answer also asked in the middle of it.
+///
+/// # Errors
+/// Authentication, authorization; whatever the store answers.
+pub async fn still(permission: Permission, api: &Api, claims: &Claims) -> Result<Identity> {
     let now = api.clock.wall();
-    let claims = api.signer.verify(presented(req)?, now)?;
+    if claims.expires_at <= now {
+        return Err(Error::new(ErrorKind::Authentication, "The token has expired; log in again."));
+    }
     let identity = match &claims.grant {
         Grant::Access { .. } => {
             let (user, revoked) = api.store.principal(&claims.subject, &claims.id).await?.unzip();
-            Identity::user(&claims, user.filter(|_| revoked != Some(true)).as_ref())?
+            Identity::user(claims, user.filter(|_| revoked != Some(true)).as_ref())?
         }
-        Grant::Service { .. } => Identity::service(&claims, api.store.service_token(&claims.id).await?.as_ref(), now)?,
+        Grant::Service { .. } => Identity::service(claims, api.store.service_token(&claims.id).await?.as_ref(), now)?,
     };
     identity.may(permission)?;
-    Ok(Caller { identity, claims })
+    Ok(identity)
 }
 
 fn presented(req: &Request) -> Result<&str> {

@@ -28,6 +28,8 @@ const REFUSED_BYTES_MAX: u64 = 64 << 20;
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Unit of the memory budget's permits.
 const PERMIT_BYTES: u64 = 1 << 10;
+/// Permits taken at once, at least.
+const PERMITS_STEP: u64 = 16;
 
 /// One file of an upload: what came, or why it was not kept.
 #[derive(Debug)]
@@ -43,7 +45,36 @@ pub struct Received {
 pub struct Form {
     pub files: Vec<Received>,
     fields: Vec<(String, String)>,
-    _budget: Option<OwnedSemaphorePermit>,
+    budget: Budget,
+}
+
+/// What a body holds of the memory for uploads. It grows with what has come, not with what was announced: a client that
+/// announces much and sends nothing takes no room from others.
+#[derive(Debug, Default)]
+pub struct Budget {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Budget {
+    /// Makes it cover `bytes` in all.
+    fn cover(&mut self, api: &Api, bytes: u64) -> Result<()> {
+        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        // In steps of some size, so that not every chunk takes the lock.
+        let wanted = bytes.div_ceil(PERMIT_BYTES);
+        if wanted <= held {
+            return Ok(());
+        }
+        let more = u32::try_from((wanted - held).max(PERMITS_STEP)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&api.upload_memory).try_acquire_many_owned(more).map_err(|_| {
+            api.metrics.count_limit("upload_memory");
+            Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1))
+        })?;
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
 }
 
 impl Form {
@@ -76,16 +107,7 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
         refuse(req, api).await;
         return Err(too_large("upload", length, wanted.bytes_max, api));
     }
-    let budget = reserve(api, length.unwrap_or(bytes_max));
-    let budget = match budget {
-        Ok(budget) => budget,
-        Err(error) => {
-            refuse(req, api).await;
-            return Err(error);
-        }
-    };
-    let mut reading =
-        Reading { api, deadline, wanted, form: Form { _budget: Some(budget), ..Form::default() }, bytes: 0 };
+    let mut reading = Reading { api, deadline, wanted, form: Form::default(), bytes: 0 };
     let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
         reading.multipart(req, boundary, bytes_max).await
     } else if content_type.starts_with("image/") {
@@ -123,7 +145,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     async fn raw(&mut self, req: &mut Request, content_type: &str) -> Result<()> {
         let limit = self.wanted.bytes_max.min(self.api.config.api.upload_bytes_max);
-        let bytes = read_bytes(req, self.api, limit).await?;
+        let bytes = read_bytes(req, self.api, limit, 1, &mut self.form.budget).await?;
         let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
         let file =
             Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
@@ -180,6 +202,7 @@ impl Reading<'_> {
             if self.bytes > self.wanted.bytes_max {
                 return Err(too_large("upload", self.bytes, self.wanted.bytes_max, self.api));
             }
+            self.form.budget.cover(self.api, self.bytes)?;
             fits = fits && (bytes.len() + chunk.len()) as u64 <= limit;
             if fits {
                 bytes.extend_from_slice(&chunk);
@@ -214,7 +237,7 @@ impl Reading<'_> {
 /// Validation with the reason; unsupported media type for anything else.
 pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> Result<T> {
     let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
-    let bytes = read_bytes(req, api, FORM_BYTES_MAX).await?;
+    let bytes = read_bytes(req, api, FORM_BYTES_MAX, 1, &mut Budget::default()).await?;
     if content_type.starts_with("application/json") {
         serde_json::from_slice(&bytes)
             .map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
@@ -226,7 +249,17 @@ pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> R
     }
 }
 
-async fn read_bytes(req: &mut Request, api: &Api, limit: u64) -> Result<Vec<u8>> {
+/// Reads a body of at most one upload's size, for each byte of which `times` bytes count against the memory for uploads.
+///
+/// # Errors
+/// Validation, payload too large; unavailable when the memory for uploads is taken.
+pub async fn read_budgeted(req: &mut Request, api: &Api, times: u64) -> Result<(Vec<u8>, Budget)> {
+    let mut budget = Budget::default();
+    let body = read_bytes(req, api, api.config.api.upload_bytes_max, times, &mut budget).await?;
+    Ok((body, budget))
+}
+
+async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget: &mut Budget) -> Result<Vec<u8>> {
     if let Some(length) = content_length(req).filter(|&length| length > limit) {
         refuse(req, api).await;
         return Err(too_large("body", length, limit, api));
@@ -237,9 +270,11 @@ async fn read_bytes(req: &mut Request, api: &Api, limit: u64) -> Result<Vec<u8>>
         let chunk = chunk.map_err(|cause| {
             Error::validation("The body broke off or stalled before its end; send it again.").because(cause)
         })?;
-        if (bytes.len() + chunk.len()) as u64 > limit {
-            return Err(too_large("body", (bytes.len() + chunk.len()) as u64, limit, api));
+        let length = (bytes.len() + chunk.len()) as u64;
+        if length > limit {
+            return Err(too_large("body", length, limit, api));
         }
+        budget.cover(api, length.saturating_mul(times))?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
@@ -248,11 +283,13 @@ async fn read_bytes(req: &mut Request, api: &Api, limit: u64) -> Result<Vec<u8>>
 /// The body's data frames; each must come within the idle time.
 fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let idle = Duration::from_millis(api.config.api.idle_timeout_ms);
-    stream::unfold(Some(body), move |body| async move {
-        let mut body = body?;
+    let metrics = Arc::clone(&api.metrics);
+    stream::unfold(Some((body, metrics)), move |state| async move {
+        let (mut body, metrics) = state?;
         loop {
             let frame = match tokio::time::timeout(idle, body.frame()).await {
                 Err(_) => {
+                    metrics.count_limit("idle_timeout");
                     return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None));
                 }
                 Ok(None) => return None,
@@ -261,7 +298,7 @@ fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>
             };
             // Trailers carry no data.
             if let Ok(data) = frame.into_data() {
-                return Some((Ok(data), Some(body)));
+                return Some((Ok(data), Some((body, metrics))));
             }
         }
     })
@@ -281,14 +318,6 @@ async fn refuse(req: &mut Request, api: &Api) {
     };
     // When the time is up the connection is simply closed.
     let _ = tokio::time::timeout(REFUSED_TIME_MAX, drain).await;
-}
-
-fn reserve(api: &Api, bytes: u64) -> Result<OwnedSemaphorePermit> {
-    let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-    Arc::clone(&api.upload_memory).try_acquire_many_owned(permits).map_err(|_| {
-        api.metrics.count_limit("upload_memory");
-        Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1))
-    })
 }
 
 /// Permits for `bytes` of upload memory.

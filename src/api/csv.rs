@@ -1,46 +1,13 @@
-//! Tables as CSV (RFC 4180), safe to open in a spreadsheet.
+//! Tables as CSV (RFC 4180) in answers; `ledger::table` makes them.
 
 use salvo::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use salvo::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::ledger::table::MEDIA_TYPE;
 
-const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+const CSV: HeaderValue = HeaderValue::from_static(MEDIA_TYPE);
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
-
-/// A spreadsheet takes a field that begins so for a formula and runs it (OWASP, CSV injection). A leading quote mark makes it
-/// text. Numbers that are ours, which may begin with a minus, are not passed through here.
-#[must_use]
-pub fn text(field: &str) -> String {
-    if field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{field}") } else { field.to_owned() }
-}
-
-/// A header line and the rows; every row has as many fields as the header.
-#[must_use]
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = String::new();
-    line(&mut table, header.iter().copied());
-    for row in rows {
-        line(&mut table, row.iter().map(String::as_str));
-    }
-    table
-}
-
-fn line<'a>(table: &mut String, fields: impl Iterator<Item = &'a str>) {
-    for (place, field) in fields.enumerate() {
-        if place > 0 {
-            table.push(',');
-        }
-        if field.contains(['"', ',', '\r', '\n']) {
-            table.push('"');
-            table.push_str(&field.replace('"', "\"\""));
-            table.push('"');
-        } else {
-            table.push_str(field);
-        }
-    }
-    table.push_str("\r\n");
-}
 
 /// Answers with a table as a file; where more follows, `X-Next-Cursor` and `Link: …; rel="next"` (RFC 8288) say so.
 ///
@@ -50,7 +17,7 @@ pub fn answer(
     req: &Request,
     res: &mut Response,
     file_name: &'static str,
-    table: String,
+    table: Vec<u8>,
     next: Option<&str>,
 ) -> Result<()> {
     let failed = || Error::internal("The table cannot be sent.");
@@ -78,20 +45,4 @@ fn next_page(req: &Request, cursor: &str) -> String {
     let query: Vec<&str> = kept.collect();
     let separator = if query.is_empty() { "" } else { "&" };
     format!("{}?{}{separator}cursor={cursor}", req.uri().path(), query.join("&"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_quoted_and_formulas_are_text() {
-        let row =
-            vec![text("=HYPERLINK(\"http://x\")"), text("a,b"), "-1.5".to_owned(), text("two\nlines"), text("@x")];
-        let table = table(&["one", "two", "three", "four", "five"], [row]);
-        assert_eq!(
-            table,
-            "one,two,three,four,five\r\n\"'=HYPERLINK(\"\"http://x\"\")\",\"a,b\",-1.5,\"two\nlines\",'@x\r\n"
-        );
-    }
 }

@@ -44,7 +44,7 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
     api.store.record_audit(event).await?;
     let health = look(&api).await;
     let store = store(&api, &health).await?;
-    let config = &api.config;
+    let (config, live) = (&api.config, api.live());
     let now = api.clock.now();
     Ok(Reply(Diagnostics {
         unit: UnitFacts {
@@ -70,9 +70,11 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
         clock: ClockFacts { now: now.at, synchronized: now.synced, boot_id: now.boot_id.to_string() },
         network: NetworkFacts {
             listen: config.api.listen.to_string(),
+            tls: config.api.tls.is_on(),
+            connections_open: api.metrics.connections.get(),
             behind_tls_proxy: config.api.behind_tls_proxy,
-            trusted_hosts: config.api.trusted_hosts.clone(),
-            cors_origins: config.api.cors_origins.clone(),
+            trusted_hosts: live.trusted_hosts.clone(),
+            cors_origins: live.cors_origins.clone(),
         },
         versions: Versions {
             daemon: env!("CARGO_PKG_VERSION"),

@@ -26,6 +26,9 @@ pub struct ErrorBody {
     /// RFC 3339, UTC.
     #[salvo(schema(value_type = String))]
     pub timestamp: Timestamp,
+    /// Below `/v2` only: the message again, where the Open Inference Protocol has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// An error on its way to a client.
@@ -67,9 +70,11 @@ pub fn write_error(error: &Error, req: &Request, depot: &Depot, res: &mut Respon
         let seconds = error.retry_after_hint().map_or(1, |after| after.as_secs().max(1));
         res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    let message = mask(error.message()).into_owned();
     let body = ErrorBody {
         error_code: facts.code,
-        message: mask(error.message()).into_owned(),
+        error: req.uri().path().starts_with("/v2").then(|| message.clone()),
+        message,
         details: error.details().clone(),
         request_id: request_id.to_owned(),
         timestamp: Timestamp::now(),

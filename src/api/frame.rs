@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use salvo::http::Method;
 use salvo::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use salvo::http::uri::Scheme;
+use salvo::http::{Method, Version};
 use salvo::prelude::*;
 
-use crate::api::Api;
 use crate::api::error::write_error;
+use crate::api::{Api, Live};
 use crate::error::{Error, ErrorKind, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,7 +70,8 @@ impl Handler for RequestFrame {
         let id = RequestId::from_headers(req.headers());
         depot.insert_typed(id.clone());
         depot.insert_typed(api.clone());
-        if let Err(error) = admit(api, req) {
+        let live = api.live();
+        if let Err(error) = admit(api, &live, req) {
             write_error(&error, req, depot, res);
             ctrl.skip_rest();
         } else if is_preflight(req) {
@@ -83,7 +85,7 @@ impl Handler for RequestFrame {
         {
             super::error::catch.handle(req, depot, res, ctrl).await;
         }
-        set_headers(api, req, res, &id);
+        set_headers(api, &live, req, res, &id);
         count(api, req, res, begun.elapsed());
     }
 }
@@ -121,40 +123,73 @@ async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response
     write_error(&error, req, depot, res);
 }
 
-/// Refuses foreign hosts, foreign origins and callers that are too fast.
-fn admit(api: &Api, req: &Request) -> Result<()> {
-    let trusted = &api.config.api.trusted_hosts;
-    if !trusted.is_empty() && !host(req).is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host)))
-    {
+/// Refuses heads that are too long or ambiguous, foreign hosts, foreign origins and callers that are too fast.
+fn admit(api: &Api, live: &Live, req: &Request) -> Result<()> {
+    check_head(api, req)?;
+    let host = host(req)?;
+    let trusted = &live.trusted_hosts;
+    if !trusted.is_empty() && !host.is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host))) {
         return Err(Error::validation("This host name is not one of the unit's; see api.trusted_hosts."));
     }
-    let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(api, origin));
+    let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(live, origin));
     if let Some(origin) = foreign {
+        let origin = crate::imaging::display_name(Some(origin));
         let message = format!("The origin {origin:?} may not call this unit; see api.cors_origins.");
         return Err(Error::new(ErrorKind::Authorization, message));
     }
     match peer(req) {
-        Some(peer) => {
-            api.rates.take(peer, endpoint(req), Instant::now()).inspect_err(|_| api.metrics.count_limit("request_rate"))
-        }
+        Some(peer) => live
+            .rates
+            .take(peer, endpoint(req), Instant::now())
+            .inspect_err(|_| api.metrics.count_limit("request_rate")),
         None => Ok(()),
     }
 }
 
-/// Host name without the port, from the request target or the Host header.
-fn host(req: &Request) -> Option<&str> {
-    let authority = req.uri().authority().map(|authority| authority.as_str());
-    let authority = authority.or_else(|| req.headers().get(header::HOST)?.to_str().ok())?;
+/// The size of the head, and what a body may not come in: decompressing it would be a way around every limit.
+fn check_head(api: &Api, req: &Request) -> Result<()> {
+    let headers = req.headers();
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let limit = api.config.api.header_bytes_max;
+    if fields + target > limit {
+        api.metrics.count_limit("header_bytes");
+        let message = format!("The request's target and headers have more than {limit} bytes.");
+        return Err(Error::validation(message).detail("bytes_max", limit));
+    }
+    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| *coding != "identity");
+    if encoded {
+        let message = "Send the body as it is: no Content-Encoding is taken.";
+        return Err(Error::new(ErrorKind::UnsupportedMediaType, message));
+    }
+    Ok(())
+}
+
+/// Host name without the port, from the request target or the Host header (RFC 9112, 3.2): there is at most one, and it looks
+/// like one.
+fn host(req: &Request) -> Result<Option<&str>> {
+    let bad = || Error::validation("The Host header is missing, repeated or no host name.");
+    let mut given = req.headers().get_all(header::HOST).iter();
+    let in_header = given.next().map(|host| host.to_str().map_err(|_| bad())).transpose()?;
+    if given.next().is_some() || (in_header.is_none() && req.version() == Version::HTTP_11) {
+        return Err(bad());
+    }
+    let in_target = req.uri().authority().map(|authority| authority.as_str());
+    let Some(authority) = in_target.or(in_header) else { return Ok(None) };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if authority.is_empty() || !authority.bytes().all(plain) {
+        return Err(bad());
+    }
     let end = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']'));
-    Some(&authority[..end.unwrap_or(authority.len())])
+    Ok(Some(&authority[..end.unwrap_or(authority.len())]))
 }
 
 fn origin(req: &Request) -> Option<&str> {
     req.headers().get(header::ORIGIN)?.to_str().ok()
 }
 
-fn allowed(api: &Api, origin: &str) -> bool {
-    api.config.api.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+fn allowed(live: &Live, origin: &str) -> bool {
+    live.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 /// The caller's address.
@@ -172,23 +207,27 @@ fn endpoint(req: &Request) -> &str {
     }
 }
 
-fn set_headers(api: &Api, req: &Request, res: &mut Response, id: &RequestId) {
+fn set_headers(api: &Api, live: &Live, req: &Request, res: &mut Response, id: &RequestId) {
     let origin =
-        origin(req).filter(|origin| allowed(api, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
+        origin(req).filter(|origin| allowed(live, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
     let headers = res.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    if api.config.api.behind_tls_proxy {
+    if api.config.api.behind_tls_proxy || *req.scheme() == Scheme::HTTPS {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, id);
     }
+    if !live.cors_origins.is_empty() {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        let exposed = HeaderValue::from_static("X-Request-Id, Retry-After, ETag");
+        let exposed = HeaderValue::from_static(
+            "X-Request-Id, Retry-After, ETag, Link, X-Next-Cursor, Inference-Header-Content-Length",
+        );
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 }
@@ -219,7 +258,9 @@ fn answer_preflight(res: &mut Response) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PATCH, DELETE"));
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Authorization, Content-Type, If-None-Match, X-Request-Id"),
+        HeaderValue::from_static(
+            "Authorization, Content-Type, If-None-Match, X-Request-Id, Last-Event-ID, Inference-Header-Content-Length",
+        ),
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }

@@ -72,7 +72,7 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
         reasons.push("The clock is not synchronised; times are uncertain.".to_owned());
     }
     let listen = api.config.api.listen.ip();
-    if !listen.is_loopback() && !api.config.api.behind_tls_proxy {
+    if !listen.is_loopback() && !api.config.api.behind_tls_proxy && !api.config.api.tls.is_on() {
         reasons.push("The API is served without TLS on a public address; passwords can be read on the way.".to_owned());
     }
     reasons

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use salvo::prelude::*;
@@ -13,8 +13,9 @@ use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer
 use crate::capture::CameraWatch;
 use crate::classifier::LoadedModel;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::frame::LiveView;
 use crate::inference::Lane;
 use crate::metrics::Metrics;
 use crate::record::{AuditEvent, Outcome};
@@ -24,15 +25,20 @@ use crate::sync::SyncWatch;
 mod access;
 mod audit;
 mod body;
+mod camera;
 mod classify;
+mod connections;
 mod csv;
 mod diagnostics;
 mod docs;
 mod error;
+mod events;
 mod frame;
 mod health;
+mod live;
 mod models;
 mod numbers;
+mod oip;
 mod page;
 mod query;
 mod rates;
@@ -40,10 +46,12 @@ mod report;
 mod report_cache;
 mod reports;
 mod tokens;
+mod traffic;
 mod users;
 mod wire;
 
 use access::Gate;
+pub use connections::Connections;
 pub use numbers::disk_free;
 
 /// What the daemon hands to the HTTP side.
@@ -56,6 +64,7 @@ pub struct Parts {
     /// None when no central site is configured.
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
+    pub view: LiveView,
     pub model: Arc<LoadedModel>,
     pub workers: usize,
     pub signer: Signer,
@@ -72,10 +81,41 @@ pub struct Shared {
     passwords: PasswordGate,
     rules: PasswordRules,
     logins: LoginThrottle,
-    rates: rates::Rates,
+    live: RwLock<Arc<Live>>,
     upload_memory: Arc<Semaphore>,
     reports: report_cache::ReportCache,
+    streams: live::Streams,
+    overlays: camera::Overlays,
     started: Instant,
+}
+
+/// What SIGHUP changes.
+pub struct Live {
+    pub cors_origins: Vec<String>,
+    pub trusted_hosts: Vec<String>,
+    pub rates: rates::Rates,
+}
+
+impl Live {
+    fn new(config: &config::Api) -> Self {
+        Self {
+            cors_origins: config.cors_origins.clone(),
+            trusted_hosts: config.trusted_hosts.clone(),
+            rates: rates::Rates::new(config.requests_per_minute_max),
+        }
+    }
+}
+
+impl Shared {
+    /// The settings in force; a request takes them once.
+    fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over origins, hosts and rate limits; whoever waits for a rate limit waits no longer.
+    pub fn reload(&self, config: &config::Api) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Live::new(config));
+    }
 }
 
 impl Deref for Api {
@@ -102,12 +142,19 @@ impl Api {
             passwords: PasswordGate::new(auth.password_checks_max),
             rules: PasswordRules { length_min: auth.password_length_min },
             logins: LoginThrottle::new(auth.login_failures_max),
-            rates: rates::Rates::new(limits.requests_per_minute_max),
+            live: RwLock::new(Arc::new(Live::new(limits))),
             upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
             reports: report_cache::ReportCache::new(&parts.metrics),
+            streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
+            overlays: camera::Overlays::default(),
             started: Instant::now(),
             parts,
         }))
+    }
+
+    /// Ends the streams that would stay open: the unit stops.
+    pub fn stop_streams(&self) {
+        self.streams.stop();
     }
 
     /// An audit event of this request.
@@ -162,11 +209,13 @@ fn routes() -> Router {
                 .push(Router::with_path("auth/password").post(tokens::change_password)),
         )
         .push(Router::with_path("metrics").hoop(Gate(Permission::Metrics)).get(numbers::metrics))
+        .push(oip::routes())
         .push(
             Router::with_path("api")
                 .push(vehicle_routes())
                 .push(read_routes())
                 .push(user_routes())
+                .push(traffic::routes())
                 .push(Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list)),
         )
 }
@@ -206,4 +255,10 @@ fn read_routes() -> Router {
         .hoop(Gate(Permission::Read))
         .push(Router::with_path("models/metadata").get(models::metadata))
         .push(Router::with_path("diagnostics").get(diagnostics::diagnostics))
+        .push(Router::with_path("events").get(events::events))
+        .push(
+            Router::with_path("camera")
+                .push(Router::with_path("snapshot").get(camera::snapshot))
+                .push(Router::with_path("stream").get(camera::stream)),
+        )
 }

@@ -7,6 +7,7 @@ const INDEX: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 const UNIT_SCRIPT: &str = include_str!("page/unit.js");
+const ROAD_SCRIPT: &str = include_str!("page/road.js");
 const ICON: &str = include_str!("page/icon.svg");
 const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 
@@ -29,6 +30,7 @@ pub async fn file(req: &mut Request, res: &mut Response) {
         Some("page.css") => res.render(Text::Css(STYLE)),
         Some("page.js") => res.render(Text::Js(SCRIPT)),
         Some("unit.js") => res.render(Text::Js(UNIT_SCRIPT)),
+        Some("road.js") => res.render(Text::Js(ROAD_SCRIPT)),
         Some("icon.svg") => res.render(Icon),
         _ => {
             res.status_code(StatusCode::NOT_FOUND);

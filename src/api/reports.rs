@@ -9,6 +9,7 @@ use crate::api::query::{self, Listing, cursor_text};
 use crate::api::wire::{Reply, ReportPage, Success, Written};
 use crate::api::{api, csv};
 use crate::error::{Error, Result};
+use crate::ledger::table;
 use crate::record::{Outcome, Report};
 use crate::report::ReportBody;
 use crate::store::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
@@ -84,7 +85,7 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
         }
         Listing::Csv => {
             let lines: Result<Vec<_>> = rows.into_iter().map(|(_, report)| line(report)).collect();
-            csv::answer(req, res, "reports.csv", csv::table(&COLUMNS, lines?), next.as_deref())?;
+            csv::answer(req, res, "reports.csv", table::in_memory(&COLUMNS, lines?)?, next.as_deref())?;
         }
     }
     Ok(Written)
@@ -99,15 +100,15 @@ fn line(report: Report) -> Result<Vec<String>> {
     let body = body(report.body)?;
     Ok(vec![
         body.report_id,
-        csv::text(&body.vehicle_id),
+        table::text(&body.vehicle_id),
         body.report_date.to_string(),
-        csv::text(&class),
+        table::text(&class),
         confidence.to_string(),
         body.summary.level,
-        csv::text(&body.model),
-        csv::text(&body.model_version),
+        table::text(&body.model),
+        table::text(&body.model_version),
         body.classification_id,
-        csv::text(&user),
+        table::text(&user),
         report.created.synced.to_string(),
     ])
 }

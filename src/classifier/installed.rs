@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::classifier::detector::{DetectorManifest, is_detection};
 use crate::classifier::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,6 +38,20 @@ pub struct LoadedModel {
     pub golden_picture: Vec<u8>,
 }
 
+/// A detector in memory: manifest checked, file's hash verified.
+pub struct LoadedDetector {
+    pub manifest: DetectorManifest,
+    pub bytes: Vec<u8>,
+}
+
+impl LoadedDetector {
+    /// `name@version`, as people write it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}@{}", self.manifest.name, self.manifest.version)
+    }
+}
+
 impl LoadedModel {
     /// `name@version`, as people write it.
     #[must_use]
@@ -51,21 +66,45 @@ impl InstalledModel {
     /// # Errors
     /// Validation when a file does not match the manifest; internal when one cannot be read.
     pub fn load(&self) -> Result<LoadedModel> {
-        let path = self.directory.join("manifest.json");
-        let manifest = Manifest::parse(&read(&path, MANIFEST_BYTES_MAX)?)
-            .map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        if (manifest.name.as_str(), manifest.version.as_str()) != (self.name.as_str(), self.version.as_str()) {
-            return Err(Error::validation(format!(
-                "{} names {}@{}; the directory and the manifest must agree.",
-                path.display(),
-                manifest.name,
-                manifest.version
-            )));
-        }
+        let manifest = self.manifest(Manifest::parse)?;
+        self.check_names(&manifest.name, &manifest.version)?;
         let bytes = verified(&self.directory.join(&manifest.file), &manifest.sha256, MODEL_BYTES_MAX)?;
         let golden = &manifest.golden.picture;
         let golden_picture = verified(&self.directory.join(&golden.file), &golden.sha256, MANIFEST_BYTES_MAX)?;
         Ok(LoadedModel { manifest, bytes, golden_picture })
+    }
+
+    /// Whether its manifest says that it finds vehicles instead of telling their types.
+    #[must_use]
+    pub fn is_detector(&self) -> bool {
+        self.manifest(|json| Ok(is_detection(json))).unwrap_or(false)
+    }
+
+    /// Reads everything of a detector and verifies its hash.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_detector(&self) -> Result<LoadedDetector> {
+        let manifest = self.manifest(DetectorManifest::parse)?;
+        self.check_names(&manifest.name, &manifest.version)?;
+        let bytes = verified(&self.directory.join(&manifest.file), &manifest.sha256, MODEL_BYTES_MAX)?;
+        Ok(LoadedDetector { manifest, bytes })
+    }
+
+    fn manifest<M>(&self, parse: impl FnOnce(&[u8]) -> Result<M>) -> Result<M> {
+        let path = self.directory.join("manifest.json");
+        parse(&read(&path, MANIFEST_BYTES_MAX)?)
+            .map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    fn check_names(&self, name: &str, version: &str) -> Result<()> {
+        if (name, version) == (self.name.as_str(), self.version.as_str()) {
+            return Ok(());
+        }
+        Err(Error::validation(format!(
+            "{} names {name}@{version}; the directory and the manifest must agree.",
+            self.directory.join("manifest.json").display()
+        )))
     }
 
     /// `name@version`.
@@ -117,9 +156,10 @@ impl ModelsDirectory {
         };
         let found = match wanted.split_once('@') {
             Some((name, version)) => named(name, Some(version)),
-            None if wanted.is_empty() => {
-                BUILT_IN.iter().find_map(|name| named(name, None)).or_else(|| models.first().cloned())
-            }
+            None if wanted.is_empty() => BUILT_IN
+                .iter()
+                .find_map(|name| named(name, None))
+                .or_else(|| models.iter().find(|model| !model.is_detector()).cloned()),
             None => named(wanted, None),
         };
         found.ok_or_else(|| {

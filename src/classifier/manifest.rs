@@ -3,13 +3,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::classifier::detector::is_detection;
 use crate::error::{Error, Result};
 use crate::frame::Fit;
 
 /// The manifest layout this program reads.
-const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 1;
 /// Larger inputs or outputs than any model this product can use; bounds what a foreign manifest makes us allocate.
-const SIDE_MAX: u32 = 2_048;
+pub(super) const SIDE_MAX: u32 = 2_048;
 const CLASSES_MAX: usize = 65_536;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -138,6 +139,10 @@ impl Manifest {
     /// # Errors
     /// Validation, naming the field and the reason.
     pub fn parse(json: &[u8]) -> Result<Self> {
+        if is_detection(json) {
+            let message = "This model finds vehicles and cannot tell their types; name it in traffic.detector, not as the classifier.";
+            return Err(Error::validation(message));
+        }
         let manifest: Self = serde_json::from_slice(json)
             .map_err(|cause| Error::validation(format!("The manifest is not usable: {cause}.")))?;
         match manifest.problem() {
@@ -211,11 +216,11 @@ impl Manifest {
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
-fn is_file_name(text: &str) -> bool {
+pub(super) fn is_file_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 

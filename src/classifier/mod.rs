@@ -1,14 +1,16 @@
 //! Models: their manifests, the interpreter that runs them, and what their outputs mean.
 
+mod detector;
 mod installed;
 mod manifest;
 mod prediction;
 mod tflite;
 
-pub use installed::{InstalledModel, LoadedModel, ModelsDirectory};
-pub use manifest::{Attribute, Golden, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
-pub use prediction::predictions;
-pub use tflite::{RUNTIME, TfliteClassifier, with_classifier};
+pub use detector::{Detector, DetectorManifest, Found};
+pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
+pub use manifest::{Attribute, Golden, GoldenLogit, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
+pub use prediction::{predictions, type_probabilities};
+pub use tflite::{RUNTIME, TfliteClassifier, TfliteDetector, with_classifier, with_detector};
 
 use crate::error::Result;
 

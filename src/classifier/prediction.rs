@@ -17,6 +17,20 @@ pub fn predictions(manifest: &Manifest, logits: &[f32]) -> Vec<Prediction> {
     manifest.attributes.iter().map(|attribute| prediction(attribute, &probabilities)).collect()
 }
 
+/// The probability of every label of the attribute `type`, in the manifest's order.
+#[must_use]
+pub fn type_probabilities(manifest: &Manifest, logits: &[f32]) -> Vec<LabelProbability> {
+    let probabilities = softmax(logits, manifest.temperature);
+    let of_type = manifest.attributes.iter().find(|attribute| attribute.name == Manifest::TYPE);
+    of_type.map_or_else(Vec::new, |attribute| {
+        let labels = attribute.labels.iter().cloned();
+        labels
+            .zip(sums(attribute, &probabilities))
+            .map(|(label, probability)| LabelProbability { label, probability })
+            .collect()
+    })
+}
+
 /// exp(x/T) / Σ exp(x/T), with the maximum subtracted first so that nothing overflows.
 fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -25,7 +39,8 @@ fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-fn prediction(attribute: &Attribute, probabilities: &[f32]) -> Prediction {
+/// The probability of each label.
+fn sums(attribute: &Attribute, probabilities: &[f32]) -> Vec<f32> {
     let mut sums: Vec<f32> =
         attribute.groups.iter().map(|group| group.iter().map(|&index| probabilities[index]).sum()).collect();
     if let Some(rest) = attribute.rest.as_ref().and_then(|rest| attribute.labels.iter().position(|label| label == rest))
@@ -33,6 +48,11 @@ fn prediction(attribute: &Attribute, probabilities: &[f32]) -> Prediction {
         let named: f32 = sums.iter().sum();
         sums[rest] += (1.0 - named).max(0.0);
     }
+    sums
+}
+
+fn prediction(attribute: &Attribute, probabilities: &[f32]) -> Prediction {
+    let sums = sums(attribute, probabilities);
     let mut top: Vec<LabelProbability> = attribute
         .labels
         .iter()

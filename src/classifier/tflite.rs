@@ -8,7 +8,8 @@ use tflitec::model::Model;
 use tflitec::tensor::{DataType, QuantizationParameters, Tensor};
 
 use crate::classifier::Classifier;
-use crate::classifier::installed::LoadedModel;
+use crate::classifier::detector::{Detector, DetectorManifest, Found, found};
+use crate::classifier::installed::{LoadedDetector, LoadedModel};
 use crate::error::{Error, Result};
 
 /// What runs the models, for `metadata` and `diagnostics`.
@@ -33,49 +34,79 @@ pub fn with_classifier<R>(
     threads: usize,
     run: impl FnOnce(&mut TfliteClassifier<'_>) -> R,
 ) -> Result<R> {
-    let named = model.title();
+    with_interpreter(&model.bytes, &model.title(), threads, |interpreter| {
+        check_tensors(&interpreter, model)?;
+        let output = &model.manifest.output;
+        let (scale, zero_point, classes) = (output.scale, output.zero_point, output.classes);
+        Ok(run(&mut TfliteClassifier { interpreter, scale, zero_point, classes }))
+    })
+}
+
+/// The same for a detector.
+///
+/// # Errors
+/// As [`with_classifier`].
+pub fn with_detector<R>(
+    model: &LoadedDetector,
+    threads: usize,
+    run: impl FnOnce(&mut TfliteDetector<'_>) -> R,
+) -> Result<R> {
+    with_interpreter(&model.bytes, &model.title(), threads, |interpreter| {
+        let (input, boxes) = (&model.manifest.input, &model.manifest.boxes);
+        let unreadable = |cause: tflitec::Error| unreadable(&model.title(), cause);
+        let shape = [1, input.height as usize, input.width as usize, 3];
+        let given = interpreter.input(0).map_err(unreadable)?;
+        check_tensor(&model.title(), "input", &given, &shape, input.scale, input.zero_point)?;
+        let places = boxes.places(input);
+        let mut outputs = [0, 0];
+        let wanted = [("scores", boxes.classes, &boxes.scores), ("distances", boxes.bins * 4, &boxes.distances)];
+        for (index, (which, depth, quantised)) in outputs.iter_mut().zip(wanted) {
+            // A converter orders the outputs as it likes; their depths tell them apart.
+            let second = interpreter.output(0).map_err(unreadable)?.shape().dimensions().last() != Some(&depth);
+            *index = usize::from(second);
+            let tensor = interpreter.output(*index).map_err(unreadable)?;
+            let shape = [1, places, depth];
+            check_tensor(&model.title(), which, &tensor, &shape, quantised.scale, quantised.zero_point)?;
+        }
+        drop(given);
+        Ok(run(&mut TfliteDetector { interpreter, model: &model.manifest, outputs }))
+    })
+}
+
+fn with_interpreter<R>(
+    bytes: &[u8],
+    named: &str,
+    threads: usize,
+    run: impl FnOnce(Interpreter<'_>) -> Result<R>,
+) -> Result<R> {
     let refused = |what: &str, cause: tflitec::Error| {
         Error::internal(format!("{what} of {named} failed; reinstall the model.")).because(cause.to_string())
     };
-    let graph = Model::from_bytes(&model.bytes).map_err(|cause| refused("Reading the model file", cause))?;
+    let graph = Model::from_bytes(bytes).map_err(|cause| refused("Reading the model file", cause))?;
     let options = Options { thread_count: i32::try_from(threads).unwrap_or(1), is_xnnpack_enabled: true };
     let interpreter =
         Interpreter::new(&graph, Some(options)).map_err(|cause| refused("Building the interpreter", cause))?;
     interpreter.allocate_tensors().map_err(|cause| refused("Allocating the tensors", cause))?;
-    check_tensors(&interpreter, model)?;
-    let output = &model.manifest.output;
-    let mut classifier =
-        TfliteClassifier { interpreter, scale: output.scale, zero_point: output.zero_point, classes: output.classes };
-    Ok(run(&mut classifier))
+    run(interpreter)
+}
+
+fn unreadable(named: &str, cause: tflitec::Error) -> Error {
+    Error::internal(format!("The tensors of {named} cannot be read.")).because(cause.to_string())
 }
 
 /// `tflitec` copies bytes without looking at types, so a model that does not fit its manifest must be found here.
 fn check_tensors(interpreter: &Interpreter<'_>, model: &LoadedModel) -> Result<()> {
-    let (input, output) = (&model.manifest.input, &model.manifest.output);
-    let unreadable = |cause: tflitec::Error| {
-        Error::internal(format!("The tensors of {} cannot be read.", model.title())).because(cause.to_string())
-    };
-    let (height, width) = (input.height as usize, input.width as usize);
-    check_tensor(
-        model,
-        "input",
-        &interpreter.input(0).map_err(unreadable)?,
-        &[1, height, width, 3],
-        input.scale,
-        input.zero_point,
-    )?;
-    check_tensor(
-        model,
-        "output",
-        &interpreter.output(0).map_err(unreadable)?,
-        &[1, output.classes],
-        output.scale,
-        output.zero_point,
-    )
+    let (input, output, named) = (&model.manifest.input, &model.manifest.output, model.title());
+    let unreadable = |cause: tflitec::Error| unreadable(&named, cause);
+    let shape = [1, input.height as usize, input.width as usize, 3];
+    let given = interpreter.input(0).map_err(unreadable)?;
+    check_tensor(&named, "input", &given, &shape, input.scale, input.zero_point)?;
+    let answer = interpreter.output(0).map_err(unreadable)?;
+    check_tensor(&named, "output", &answer, &[1, output.classes], output.scale, output.zero_point)
 }
 
 fn check_tensor(
-    model: &LoadedModel,
+    named: &str,
     which: &str,
     tensor: &Tensor<'_>,
     shape: &[usize],
@@ -90,12 +121,43 @@ fn check_tensor(
         return Ok(());
     }
     Err(Error::validation(format!(
-        "The {which} of {} is {:?} {:?} {:?}, but its manifest says int8 {shape:?} with scale {scale} and zero point {zero_point}; reinstall the model.",
-        model.title(),
+        "The {which} of {named} is {:?} {:?} {:?}, but its manifest says int8 {shape:?} with scale {scale} and zero point {zero_point}; reinstall the model.",
         tensor.data_type(),
         tensor.shape().dimensions(),
         tensor.quantization_parameters(),
     )))
+}
+
+/// One detector's interpreter, owned by one thread.
+pub struct TfliteDetector<'a> {
+    interpreter: Interpreter<'a>,
+    model: &'a DetectorManifest,
+    /// Indices of the outputs `scores` and `distances`.
+    outputs: [usize; 2],
+}
+
+impl TfliteDetector<'_> {
+    /// Hands the two int8 outputs to `read`.
+    ///
+    /// # Errors
+    /// Internal when the runtime fails.
+    pub fn invoke<R>(&mut self, tensor: &[i8], read: impl FnOnce(&[i8], &[i8]) -> R) -> Result<R> {
+        let failed =
+            |cause: tflitec::Error| Error::internal("The detector failed on this picture.").because(cause.to_string());
+        self.interpreter.copy(tensor, 0).map_err(failed)?;
+        self.interpreter.invoke().map_err(failed)?;
+        let [scores, distances] = self.outputs;
+        let (scores, distances) =
+            (self.interpreter.output(scores).map_err(failed)?, self.interpreter.output(distances).map_err(failed)?);
+        Ok(read(scores.data(), distances.data()))
+    }
+}
+
+impl Detector for TfliteDetector<'_> {
+    fn detect(&mut self, tensor: &[i8]) -> Result<Vec<Found>> {
+        let model = self.model;
+        self.invoke(tensor, |scores, distances| found(model, scores, distances))
+    }
 }
 
 impl TfliteClassifier<'_> {

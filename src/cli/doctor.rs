@@ -15,6 +15,7 @@ use crate::cli::model::{proof, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
 use crate::config::{Sources, load};
+use crate::daemon::tls::existing;
 use crate::daemon::{self, capture_settings, load_model};
 use crate::error::{Error, Result};
 use crate::{place, sync};
@@ -192,13 +193,21 @@ fn redis(context: &Context) -> Result<(Verdict, String)> {
 
 fn tls(context: &Context) -> Result<(Verdict, String)> {
     let api = &context.loaded.config.api;
+    if let Some(proof) = existing(&api.tls, &context.state_directory()?)? {
+        let said = format!("the certificate of {}, SHA-256 {}", proof.file.display(), proof.fingerprint);
+        return Ok((Verdict::Ok, said));
+    }
+    if api.tls.self_signed {
+        return Ok((Verdict::Note, "a self-signed certificate will be made on the first start".into()));
+    }
     if api.listen.ip().is_loopback() {
         return Ok((Verdict::Note, format!("plain HTTP on {}, reachable from this device only", api.listen)));
     }
     if api.behind_tls_proxy {
         return Ok((Verdict::Ok, "a TLS proxy is declared (api.behind_tls_proxy)".into()));
     }
-    let remedy = "passwords can be read on the way; put a TLS proxy in front and set api.behind_tls_proxy";
+    let remedy = "passwords can be read on the way; set api.tls.certificate and api.tls.key, or api.tls.self_signed, or put a \
+                  TLS proxy in front and set api.behind_tls_proxy";
     Ok((Verdict::Note, format!("plain HTTP on {}: {remedy}", api.listen)))
 }
 

@@ -22,7 +22,9 @@ mod bench;
 mod classify;
 mod completions;
 mod config;
+mod count;
 mod doctor;
+mod export;
 mod model;
 mod quiet;
 mod store;
@@ -52,6 +54,8 @@ enum Command {
     Serve,
     /// Classifies picture files without a running unit
     Classify(classify::Arguments),
+    /// Counts the vehicles that pass in a recorded clip, with the configured lines
+    Count(count::Arguments),
     /// Checks the set-up: one line a check, with the remedy
     Doctor(doctor::Arguments),
     /// Measures this device: decode, resize, invoke, store, end to end
@@ -71,6 +75,9 @@ enum Command {
     /// The audit trail
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Writes reports, passages, counts or the audit trail to standard output, any length
+    #[command(subcommand)]
+    Export(export::Command),
     /// Copies the database of a running or resting unit into a new file
     Backup(store::BackupArguments),
     /// Checks a backup and puts it in the place of a resting unit's database
@@ -127,10 +134,12 @@ fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
     match command {
         Command::Classify(arguments) => classify::run(&arguments, context),
         Command::Bench(arguments) => bench::run(&arguments, context),
+        Command::Count(arguments) => count::run(&arguments, context),
         Command::User(command) => user::run(command, context),
         Command::Token(command) => token::run(command, context),
         Command::Model(command) => model::run(&command, context),
         Command::Audit(command) => audit::run(&command, context),
+        Command::Export(command) => export::run(&command, context),
         Command::Backup(arguments) => store::backup(&arguments, context),
         Command::Restore(arguments) => store::restore(&arguments, context),
         Command::Store(command) => store::run(&command, context),

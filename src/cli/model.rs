@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::classifier::{InstalledModel, LoadedModel, ModelsDirectory};
-use crate::cli::quiet::with_classifier;
+use crate::classifier::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
+use crate::cli::quiet::{with_classifier, with_detector};
 use crate::cli::table::table;
 use crate::cli::{Context, say};
 use crate::daemon::inference_settings;
 use crate::error::Result;
 use crate::imaging::Limits;
-use crate::inference::{Proof, Step, prove};
+use crate::inference::{Proof, Step, prove, prove_detector};
 use crate::place;
 
 #[derive(Subcommand)]
@@ -44,13 +44,22 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
         }
         Command::Show { model } => {
             let found = chosen(model)?;
-            found.load()?;
+            if found.is_detector() {
+                found.load_detector()?;
+            } else {
+                found.load()?;
+            }
             let text = crate::cli::read_file(&found.directory.join("manifest.json"))?;
             say(String::from_utf8_lossy(&text).trim_end())?;
         }
         Command::Verify { model } => {
-            let model = chosen(model)?.load()?;
-            say(&proven(&model, &proof(&model, context)?))?;
+            let found = chosen(model)?;
+            if found.is_detector() {
+                say(&detector_proven(&found.load_detector()?, context)?)?;
+            } else {
+                let model = found.load()?;
+                say(&proven(&model, &proof(&model, context)?))?;
+            }
         }
         Command::Activate { model } => {
             let found = models.find(model)?;
@@ -73,6 +82,14 @@ pub(super) fn proof(model: &LoadedModel, context: &Context) -> Result<Proof> {
     with_classifier(model, settings.threads, |classifier| {
         prove(&mut Step::new(classifier, &model.manifest, limits), model)
     })?
+}
+
+/// Runs the golden test of a detector and tells of it.
+pub(super) fn detector_proven(model: &LoadedDetector, context: &Context) -> Result<String> {
+    let threads = inference_settings(&context.loaded).threads;
+    let took = with_detector(model, threads, |detector| prove_detector(detector, model))??;
+    let took = took.as_secs_f64() * 1e3;
+    Ok(format!("{} is sound: it answers its generated pattern as recorded, in {took:.1} ms.", model.title()))
 }
 
 pub(super) fn proven(model: &LoadedModel, proof: &Proof) -> String {

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use crate::classifier::{LoadedModel, TfliteClassifier};
+use crate::classifier::{LoadedDetector, LoadedModel, TfliteClassifier, TfliteDetector};
 use crate::error::Result;
 
 /// [`crate::classifier::with_classifier`] without the greeting. For commands with one thread: what others write to standard
@@ -21,6 +21,22 @@ pub fn with_classifier<R>(
     crate::classifier::with_classifier(model, threads, move |classifier| {
         drop(silence);
         run(classifier)
+    })
+}
+
+/// The same for a detector.
+///
+/// # Errors
+/// Those of building the detector.
+pub fn with_detector<R>(
+    model: &LoadedDetector,
+    threads: usize,
+    run: impl FnOnce(&mut TfliteDetector<'_>) -> R,
+) -> Result<R> {
+    let silence = Silence::begin();
+    crate::classifier::with_detector(model, threads, move |detector| {
+        drop(silence);
+        run(detector)
     })
 }
 

@@ -6,8 +6,12 @@
 mod layers;
 mod redis_url;
 mod sections;
+mod traffic;
 mod validation;
 
 pub use layers::{Loaded, Sources, load};
 pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
-pub use sections::{Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Sync, Unit};
+pub use sections::{
+    Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Sync, Tls, Unit,
+};
+pub use traffic::{Homography, Lane, Line, Point, Region, Traffic};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::redis_url::RedisUrl;
+use super::traffic::Traffic;
 
 /// A value that must not be shown. It serialises as `***`, and as nothing when empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -49,6 +50,7 @@ pub struct Config {
     pub auth: Auth,
     pub capture: Capture,
     pub classifier: Classifier,
+    pub traffic: Traffic,
     pub store: Store,
     pub sync: Sync,
     pub log: Log,
@@ -67,8 +69,11 @@ pub struct Api {
     pub trusted_hosts: Vec<String>,
     /// Serve `/docs` and `/api/openapi.json`.
     pub docs: bool,
+    pub tls: Tls,
     /// A TLS-terminating proxy stands in front: send HSTS.
     pub behind_tls_proxy: bool,
+    /// Request head (target and headers) in bytes.
+    pub header_bytes_max: usize,
     pub upload_bytes_max: u64,
     pub batch_files_max: usize,
     pub batch_bytes_max: u64,
@@ -78,8 +83,22 @@ pub struct Api {
     /// How long a client may take between two parts of a request or response.
     pub idle_timeout_ms: u64,
     pub connections_max: usize,
+    /// Connections of one address, so that none can take them all.
+    pub connections_per_address_max: usize,
     /// Requests a minute that one address may send to one endpoint; 0 switches the limit off.
     pub requests_per_minute_max: u32,
+    /// Intervals in one answer of `/api/traffic/counts`.
+    pub count_intervals_max: u32,
+    /// Clients of `/api/events` at once; the next one is answered 503.
+    pub event_clients_max: usize,
+    /// Clients of `/api/camera/stream` at once; the next one is answered 503.
+    pub stream_clients_max: usize,
+    /// Frames a second that one client of `/api/camera/stream` gets at most.
+    pub stream_fps_max: f64,
+    /// Frames a second of pictures with tracks drawn in, for all clients together: each one is decoded and encoded again.
+    pub overlay_fps_max: f64,
+    /// A frame older than this is not shown as the newest.
+    pub snapshot_age_max_ms: u64,
 }
 
 impl Default for Api {
@@ -89,16 +108,45 @@ impl Default for Api {
             cors_origins: Vec::new(),
             trusted_hosts: Vec::new(),
             docs: true,
+            tls: Tls::default(),
             behind_tls_proxy: false,
+            header_bytes_max: 32 << 10,
             upload_bytes_max: 16 << 20,
             batch_files_max: 64,
             batch_bytes_max: 64 << 20,
             upload_memory_bytes_max: 128 << 20,
             request_timeout_ms: 60_000,
             idle_timeout_ms: 15_000,
-            connections_max: 256,
+            connections_max: 768,
+            connections_per_address_max: 640,
             requests_per_minute_max: 30_000,
+            count_intervals_max: 10_000,
+            event_clients_max: 16,
+            stream_clients_max: 4,
+            stream_fps_max: 15.0,
+            overlay_fps_max: 5.0,
+            snapshot_age_max_ms: 10_000,
         }
+    }
+}
+
+/// TLS in the daemon; without it the API is plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file: the unit's certificate, then those that lead to its authority. SIGHUP reads it anew.
+    pub certificate: PathBuf,
+    /// PEM file: its private key.
+    pub key: PathBuf,
+    /// Make a certificate on the first start and keep it in the state directory; `doctor` shows its fingerprint.
+    pub self_signed: bool,
+}
+
+impl Tls {
+    /// Whether the API is served over TLS.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.self_signed || !self.certificate.as_os_str().is_empty()
     }
 }
 

@@ -13,6 +13,7 @@ impl Config {
             .or_else(|| self.auth_problem())
             .or_else(|| self.capture_problem())
             .or_else(|| self.sync_problem())
+            .or_else(|| self.traffic.problem())
             .or_else(|| self.rest_problem())
     }
 
@@ -32,6 +33,15 @@ impl Config {
                 format!("{host:?} is no host name; write it without scheme, path or wildcard"),
             ));
         }
+        let tls = &api.tls;
+        let (certificate, key) = (tls.certificate.as_os_str(), tls.key.as_os_str());
+        if certificate.is_empty() != key.is_empty() {
+            return Some(("api.tls.key", "api.tls.certificate and api.tls.key go together".into()));
+        }
+        if tls.self_signed && !certificate.is_empty() {
+            let reason = "it goes without api.tls.certificate: use one or the other".into();
+            return Some(("api.tls.self_signed", reason));
+        }
         at_least("api.upload_bytes_max", api.upload_bytes_max, 1_024)
             .or_else(|| at_least("api.batch_files_max", api.batch_files_max as u64, 1))
             .or_else(|| at_least("api.batch_bytes_max", api.batch_bytes_max, api.upload_bytes_max))
@@ -39,6 +49,8 @@ impl Config {
             .or_else(|| at_least("api.request_timeout_ms", api.request_timeout_ms, 100))
             .or_else(|| at_least("api.idle_timeout_ms", api.idle_timeout_ms, 100))
             .or_else(|| at_least("api.connections_max", api.connections_max as u64, 1))
+            .or_else(|| at_least("api.connections_per_address_max", api.connections_per_address_max as u64, 1))
+            .or_else(|| at_least("api.header_bytes_max", api.header_bytes_max as u64, 4_096))
     }
 
     fn auth_problem(&self) -> Option<(&'static str, String)> {
@@ -120,6 +132,18 @@ impl Config {
         if self.classifier.workers > 64 {
             return Some(("classifier.workers", "it must be at most 64".into()));
         }
+        let rate = |key, rate: f64| {
+            let fits = rate > 0.0 && rate <= 240.0;
+            (!fits).then(|| (key, "it must be above 0 and at most 240".into()))
+        };
+        at_least("api.count_intervals_max", self.api.count_intervals_max.into(), 1)
+            .or_else(|| rate("api.stream_fps_max", self.api.stream_fps_max))
+            .or_else(|| rate("api.overlay_fps_max", self.api.overlay_fps_max))
+            .or_else(|| at_least("api.snapshot_age_max_ms", self.api.snapshot_age_max_ms, 1))
+            .or_else(|| self.size_problem())
+    }
+
+    fn size_problem(&self) -> Option<(&'static str, String)> {
         at_least("classifier.threads", self.classifier.threads as u64, 1)
             .or_else(|| at_least("classifier.queue_depth_max", self.classifier.queue_depth_max as u64, 1))
             .or_else(|| at_least("classifier.picture_pixels_max", self.classifier.picture_pixels_max, 1_024))

@@ -79,6 +79,11 @@ impl JpegHeader {
         Ok(header)
     }
 
+    /// Where the end marker is; none where the coded data would begin behind it.
+    pub(super) const fn end(&self) -> Option<usize> {
+        if self.end > 0 { Some(self.end) } else { None }
+    }
+
     /// The file as the decoder is to see it.
     fn prepared(&self, bytes: &[u8]) -> Vec<u8> {
         let tables: &[u8] = if self.huffman { &[] } else { &AVI1 };

@@ -6,21 +6,27 @@
 //! kept beside the pixels instead of being applied to them: turning the tensor (50 thousand pixels) after the resize gives
 //! the same result as turning the picture (millions) before it, because the resize treats both axes alike.
 
+mod dc;
 mod declared;
 mod decode;
 mod header;
 mod jpeg;
+mod overlay;
 mod picture;
 mod raw;
+mod standard_tables;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod thumbnail;
 
 pub use declared::{Declared, check_declared, display_name};
 pub use decode::{Limits, decode};
+pub use overlay::jpeg_of;
 pub use picture::{Picture, Region, Source};
 pub use raw::{Luma, decode_frame, luma};
-pub use tensor::{Target, Tensoriser};
+pub use tensor::{Placement, Target, Tensoriser};
+pub use thumbnail::{Thumbnail, thumbnail};
 
 use crate::frame::PictureFormat;
 

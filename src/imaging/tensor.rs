@@ -7,7 +7,7 @@ use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::error::{Error, Result};
-use crate::frame::Fit;
+use crate::frame::{Fit, Rect};
 use crate::imaging::picture::{Picture, Region, Turn};
 
 /// Resize buffers larger than this, in bytes, are given back after the picture that needed them. 8 MiB holds a 4K picture.
@@ -24,6 +24,41 @@ pub struct Target {
     pub height: u32,
     /// How a picture of another shape becomes this one.
     pub fit: Fit,
+}
+
+/// Where a picture lies in its tensor: for what a model says in the tensor's coordinates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    left: f32,
+    top: f32,
+    across: f32,
+    down: f32,
+}
+
+impl Placement {
+    /// Of a whole picture of this size.
+    #[must_use]
+    pub fn of(width: u32, height: u32, target: &Target) -> Self {
+        let (part, shown) = fitted(Region { x: 0, y: 0, width, height }, target);
+        let (across, down) = (part.width as f32 / shown.0 as f32, part.height as f32 / shown.1 as f32);
+        Self {
+            left: ((target.width - shown.0) / 2) as f32 - part.x as f32 / across,
+            top: ((target.height - shown.1) / 2) as f32 - part.y as f32 / down,
+            across,
+            down,
+        }
+    }
+
+    /// From the tensor's pixels to the picture's.
+    #[must_use]
+    pub fn in_picture(&self, rect: &Rect) -> Rect {
+        Rect {
+            left: (rect.left - self.left) * self.across,
+            top: (rect.top - self.top) * self.down,
+            right: (rect.right - self.left) * self.across,
+            bottom: (rect.bottom - self.top) * self.down,
+        }
+    }
 }
 
 /// Makes tensors; keeps its buffers from one to the next.

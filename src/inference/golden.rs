@@ -1,9 +1,9 @@
 //! The golden test: a generated tensor with recorded outputs, then a photograph with a known answer. `serve` runs it before
 //! READY, `doctor` and `model activate` show it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::classifier::{GoldenPattern, LoadedModel};
+use crate::classifier::{GoldenLogit, GoldenPattern, LoadedDetector, LoadedModel, TfliteDetector};
 use crate::error::{Error, Result};
 use crate::inference::step::{Step, Timings};
 
@@ -30,6 +30,28 @@ impl Proof {
 pub fn prove(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
     prove_pattern(step, model)?;
     prove_picture(step, model)
+}
+
+/// Runs the golden pattern of a detector; returns how long it took.
+///
+/// # Errors
+/// Validation, saying what was expected and what came; internal when the runtime fails.
+pub fn prove_detector(detector: &mut TfliteDetector<'_>, model: &LoadedDetector) -> Result<Duration> {
+    let begun = Instant::now();
+    let pattern = &model.manifest.golden.pattern;
+    let off = detector.invoke(&GoldenPattern::tensor(model.manifest.input.elements()), |_, distances| {
+        let found = |index: usize| i32::from(distances.get(index).copied().unwrap_or(i8::MIN));
+        let off = |recorded: &&GoldenLogit| (found(recorded.index) - recorded.logit).abs() > pattern.tolerance;
+        pattern.top.iter().find(off).map(|recorded| (*recorded, found(recorded.index)))
+    })?;
+    let Some((recorded, found)) = off else { return Ok(begun.elapsed()) };
+    Err(Error::validation(format!(
+        "{} fails its golden test: output {} of the generated pattern is {found}, recorded is {} ± {}. The runtime or the model is not the one it was made with.",
+        model.title(),
+        recorded.index,
+        recorded.logit,
+        pattern.tolerance,
+    )))
 }
 
 fn prove_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {

@@ -22,7 +22,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use golden::{Proof, prove};
+pub use golden::{Proof, prove, prove_detector};
 pub use step::{Answer, Step, Timings};
 
 use lanes::{Camera, Lanes, Work};

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::Stamp;
 use crate::error::Result;
 use crate::record::{AuditEvent, AuditRow, Outcome};
-use crate::store::columns::{Json, Named, monotonic_us, stamp};
+use crate::store::columns::{Json, Named, monotonic_us, nullable_text, stamp, text};
 use crate::store::trail::{self, Fault};
 use crate::store::{Pending, Store};
 
@@ -238,12 +238,12 @@ fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     Ok(AuditRow {
         id: row.get("id")?,
         event: AuditEvent {
-            user: row.get("user_id")?,
-            action: row.get("action")?,
-            resource: row.get("resource")?,
+            user: nullable_text(row, "user_id")?,
+            action: text(row, "action")?,
+            resource: text(row, "resource")?,
             outcome: row.get::<_, Named<Outcome>>("outcome")?.0,
             details: row.get::<_, Json>("details")?.0,
-            ip_address: row.get("ip_address")?,
+            ip_address: nullable_text(row, "ip_address")?,
             at: stamp(row)?,
         },
         hash: hex(&hash),

@@ -41,9 +41,30 @@ impl<T: for<'de> Deserialize<'de>> FromSql for Named<T> {
 pub(super) struct Json(pub Value);
 
 impl FromSql for Json {
+    /// What a damaged disk left of it, when that is no JSON any more: one bad value must not hide the rows around it.
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map(Self).map_err(|cause| FromSqlError::Other(cause.into()))
+        let text = Lossy::column_result(value)?.0;
+        Ok(Self(serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
+}
+
+/// TEXT, with what is no UTF-8 in it replaced: as [`Json`], for the sake of the rows around it.
+pub(super) struct Lossy(pub String);
+
+impl FromSql for Lossy {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(Self(String::from_utf8_lossy(value.as_bytes()?).into_owned()))
+    }
+}
+
+/// A TEXT column as [`Lossy`].
+pub(super) fn text(row: &Row<'_>, column: &str) -> rusqlite::Result<String> {
+    Ok(row.get::<_, Lossy>(column)?.0)
+}
+
+/// A TEXT column that may be null, as [`Lossy`].
+pub(super) fn nullable_text(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<String>> {
+    Ok(row.get::<_, Option<Lossy>>(column)?.map(|found| found.0))
 }
 
 /// Microseconds, for the column `monotonic_us`.
@@ -58,6 +79,6 @@ pub(super) fn stamp(row: &Row<'_>) -> rusqlite::Result<Stamp> {
         at: row.get::<_, Micros>("created_at")?.0,
         monotonic: Duration::from_micros(monotonic_us.unsigned_abs()),
         synced: row.get("clock_synced")?,
-        boot_id: row.get::<_, String>("boot_id")?.into(),
+        boot_id: text(row, "boot_id")?.into(),
     })
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use crate::clock::Stamp;
 use crate::error::{Error, Result};
 use crate::record::{Event, LabelProbability, Passage, PassageRow};
-use crate::store::columns::{Json, Micros, monotonic_us};
+use crate::store::columns::{Json, Micros, monotonic_us, nullable_text, text};
 use crate::store::counts::{self, Kind};
 use crate::store::{Pending, Store, outbox};
 
@@ -36,6 +36,22 @@ pub struct PassageFilter {
     pub confidence_min: Option<f64>,
 }
 
+/// A place in the order of passages: by the moment they are counted at, then by when they were recorded. It stays one when
+/// the row itself has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassagePlace {
+    /// Microseconds since 1970 UTC.
+    pub counted_us: i64,
+    pub id: i64,
+}
+
+impl PassagePlace {
+    #[must_use]
+    pub fn of(row: &PassageRow) -> Self {
+        Self { counted_us: row.passage.counted.at.as_microsecond(), id: row.id }
+    }
+}
+
 impl Store {
     /// Records a vehicle with its counts: all or nothing, durable once answered. False when it was recorded before, which
     /// changes nothing. While the disk takes no writes it is kept in memory, within a limit, and answered once it is stored.
@@ -53,24 +69,29 @@ impl Store {
         })
     }
 
-    /// Passages newest first (by the moment they are counted at, then id), at most `limit` and [`PASSAGE_PAGE_ROWS_MAX`];
-    /// the next page comes before the id of this one's last row.
-    pub fn passages_page(&self, filter: PassageFilter, before_id: Option<i64>, limit: u32) -> Pending<Vec<PassageRow>> {
+    /// Passages newest first, at most `limit` and one more than [`PASSAGE_PAGE_ROWS_MAX`]; the next page comes before the
+    /// place of this one's last row.
+    pub fn passages_page(
+        &self,
+        filter: PassageFilter,
+        before: Option<PassagePlace>,
+        limit: u32,
+    ) -> Pending<Vec<PassageRow>> {
         self.read(move |connection| {
-            let (sql, values) = page_query(&filter, Page::Before(before_id), limit);
+            let (sql, values) = page_query(&filter, Page::Before(before), limit);
             rows(connection, &sql, values)
         })
     }
 
-    /// The same oldest first: the next page comes after the id of this one's last row.
+    /// The same oldest first: the next page comes after the place of this one's last row.
     pub fn passages_following(
         &self,
         filter: PassageFilter,
-        after_id: Option<i64>,
+        after: Option<PassagePlace>,
         limit: u32,
     ) -> Pending<Vec<PassageRow>> {
         self.read(move |connection| {
-            let (sql, values) = page_query(&filter, Page::After(after_id), limit);
+            let (sql, values) = page_query(&filter, Page::After(after), limit);
             rows(connection, &sql, values)
         })
     }
@@ -174,8 +195,8 @@ fn insert_crop(connection: &Connection, passage_id: i64, jpeg: &[u8], bytes_max:
 /// Where a page lies.
 #[derive(Clone, Copy)]
 pub(super) enum Page {
-    Before(Option<i64>),
-    After(Option<i64>),
+    Before(Option<PassagePlace>),
+    After(Option<PassagePlace>),
 }
 
 pub(super) fn page_query(filter: &PassageFilter, page: Page, limit: u32) -> (String, Vec<Value>) {
@@ -203,21 +224,16 @@ pub(super) fn page_query(filter: &PassageFilter, page: Page, limit: u32) -> (Str
     if let Some(to) = filter.to {
         add("counted_at < ?", to.as_microsecond().into());
     }
-    let order = match page {
-        Page::Before(id) => {
-            if let Some(id) = id {
-                add("(counted_at, id) < (SELECT counted_at, id FROM passages WHERE id = ?)", id.into());
-            }
-            "DESC"
-        }
-        Page::After(id) => {
-            if let Some(id) = id {
-                add("(counted_at, id) > (SELECT counted_at, id FROM passages WHERE id = ?)", id.into());
-            }
-            "ASC"
-        }
+    let (order, condition, place) = match page {
+        Page::Before(place) => ("DESC", "(counted_at, id) < (?, ?)", place),
+        Page::After(place) => ("ASC", "(counted_at, id) > (?, ?)", place),
     };
-    values.push(i64::from(limit.min(PASSAGE_PAGE_ROWS_MAX)).into());
+    if let Some(place) = place {
+        conditions.push(condition);
+        values.extend([Value::from(place.counted_us), Value::from(place.id)]);
+    }
+    // One more than a page tells whether another follows.
+    values.push(i64::from(limit.min(PASSAGE_PAGE_ROWS_MAX + 1)).into());
     let sql = format!(
         "SELECT * FROM passages WHERE {} ORDER BY counted_at {order}, id {order} LIMIT ?",
         conditions.join(" AND ")
@@ -232,7 +248,7 @@ fn rows(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<Pa
 
 fn passage_row(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
     let synced = row.get("clock_synced")?;
-    let boot_id: std::sync::Arc<str> = row.get::<_, String>("boot_id")?.into();
+    let boot_id: std::sync::Arc<str> = text(row, "boot_id")?.into();
     let stamp = |at: &str, monotonic: &str| -> rusqlite::Result<Stamp> {
         let monotonic = Duration::from_micros(row.get::<_, i64>(monotonic)?.unsigned_abs());
         Ok(Stamp { at: row.get::<_, Micros>(at)?.0, monotonic, synced, boot_id: boot_id.clone() })
@@ -240,20 +256,20 @@ fn passage_row(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
     Ok(PassageRow {
         id: row.get("id")?,
         passage: Passage {
-            id: row.get("uuid")?,
-            class: row.get("class")?,
+            id: text(row, "uuid")?,
+            class: text(row, "class")?,
             confidence: row.get("confidence")?,
             votes: votes(row.get::<_, Json>("votes")?.0),
             crops: row.get("crops")?,
-            line: row.get("line")?,
-            direction: row.get("direction")?,
-            lane: row.get("lane")?,
+            line: nullable_text(row, "line")?,
+            direction: nullable_text(row, "direction")?,
+            lane: nullable_text(row, "lane")?,
             speed_kmh: row.get("speed_kmh")?,
             started: stamp("started_at", "started_monotonic_us")?,
             ended: stamp("ended_at", "ended_monotonic_us")?,
             counted: stamp("counted_at", "monotonic_us")?,
-            model: row.get("model")?,
-            model_version: row.get("model_version")?,
+            model: text(row, "model")?,
+            model_version: text(row, "model_version")?,
             crop: None,
         },
     })

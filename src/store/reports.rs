@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
 use crate::record::{AuditEvent, Classification, Event, Report};
-use crate::store::columns::{Json, Micros, monotonic_us, stamp};
+use crate::store::columns::{Json, Micros, monotonic_us, stamp, text};
 use crate::store::failure::optional;
 use crate::store::{Pending, Store, audit, classifications, outbox};
 
@@ -135,10 +135,10 @@ fn placed(row: &Row<'_>) -> rusqlite::Result<(ReportPlace, Report)> {
 
 fn report(row: &Row<'_>) -> rusqlite::Result<Report> {
     Ok(Report {
-        id: row.get("id")?,
-        vehicle_id: row.get("vehicle_id")?,
-        user: row.get("user_id")?,
-        class: row.get("class")?,
+        id: text(row, "id")?,
+        vehicle_id: text(row, "vehicle_id")?,
+        user: text(row, "user_id")?,
+        class: text(row, "class")?,
         confidence: row.get("confidence")?,
         body: row.get::<_, Json>("data")?.0,
         created: stamp(row)?,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::store::audit::{AuditCheck, Content, Hash, RETENTION, base, head, hex};
+use crate::store::columns::{nullable_text, text};
 use crate::store::unless;
 
 /// Rows checked in one read transaction: short ones do not keep the writer's log from starting over.
@@ -49,15 +50,15 @@ impl Held {
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get("id")?,
-            user: row.get("user_id")?,
-            action: row.get("action")?,
-            resource: row.get("resource")?,
-            outcome: row.get("outcome")?,
-            details: row.get("details")?,
-            ip_address: row.get("ip_address")?,
+            user: nullable_text(row, "user_id")?,
+            action: text(row, "action")?,
+            resource: text(row, "resource")?,
+            outcome: text(row, "outcome")?,
+            details: text(row, "details")?,
+            ip_address: nullable_text(row, "ip_address")?,
             created_at: row.get("created_at")?,
             clock_synced: row.get("clock_synced")?,
-            boot_id: row.get("boot_id")?,
+            boot_id: text(row, "boot_id")?,
             monotonic_us: row.get("monotonic_us")?,
             stored: row.get("hash")?,
         })

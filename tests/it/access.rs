@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, [u16; 9]);
 const CALLERS: [&str; 9] =
     ["none", "user", "admin", "disabled", "expired", "revoked", "garbage", "metrics token", "classify token"];
 
-const TABLE: [Row; 23] = [
+const TABLE: [Row; 31] = [
     ("GET", "/", [200; 9]),
     ("GET", "/health", [200; 9]),
     ("GET", "/health/live", [200; 9]),
@@ -33,6 +33,14 @@ const TABLE: [Row; 23] = [
     ("GET", "/api/users/ursula", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/metrics", [401, 403, 200, 401, 401, 401, 401, 200, 403]),
     ("GET", "/api/audit", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/traffic/passages", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/traffic/passages/x/crop", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/traffic/counts", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/traffic/validations", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("POST", "/api/traffic/validations", [401, 201, 201, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/events", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/camera/snapshot", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/camera/stream", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
     ("POST", "/auth/password", [401, 401, 401, 401, 401, 401, 401, 403, 403]),
 ];
 
@@ -76,6 +84,12 @@ fn status(unit: &Unit, method: &str, path: &str, token: &str) -> u16 {
             let wrong = json!({ "current_password": "wrong", "new_password": "a quiet evening at home" });
             return unit.post_json(path, token, &wrong).status;
         }
+        "/api/traffic/validations" if method == "POST" => {
+            let nothing = json!({ "from": "2026-05-04T12:00:00Z", "to": "2026-05-04T12:15:00Z", "counts": [] });
+            return unit.post_json(path, token, &nothing).status;
+        }
+        // It never ends: its head must do.
+        "/api/events" => return crate::live::Open::get(unit, path, token, "").status(),
         _ if method == "GET" => return unit.get(path, token).status,
         _ => Vec::new(),
     };

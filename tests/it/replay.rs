@@ -50,7 +50,7 @@ fn a_looping_recording_keeps_the_camera_connected_and_uploads_go_on() {
     let frames: Vec<u8> = (0..4).flat_map(|seed| generated(320, 240, seed, ImageFormat::Jpeg)).collect();
     let clip = recording.path().join("clip.mjpeg");
     std::fs::write(&clip, frames).unwrap();
-    let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=0&loop=true", clip.display()))]);
+    let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=240&loop=true", clip.display()))]);
     let admin = unit.account("alma", "admin");
     while unit.get("/health", "").json()["camera_connected"] != true {
         std::thread::yield_now();

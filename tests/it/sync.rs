@@ -97,7 +97,7 @@ impl Outbox {
 
     pub fn bodies(&self) -> Vec<String> {
         let rows = self.store.outbox_batch(0, usize::MAX, usize::MAX).wait().unwrap();
-        rows.into_iter().map(|row| row.body).collect()
+        rows.into_iter().map(|row| row.body).filter(|body| !server::is_own_watch(body)).collect()
     }
 
     pub fn waiting(&self) -> i64 {

@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
+use vehicle_classifierd::config::{Sources, load};
+use vehicle_classifierd::daemon::store_settings;
+use vehicle_classifierd::metrics::Metrics;
+use vehicle_classifierd::store::Store;
 
 /// Of every account that tests make.
 pub const PASSWORD: &str = "a long walk by the river";
@@ -62,6 +67,15 @@ impl Log {
         self.lines.lock().unwrap().join("\n")
     }
 
+    /// Waits until a line holds `text`.
+    pub fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.text().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in the log:\n{}", self.text());
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits for the end of the unit's standard error.
     pub fn to_end(&self) -> String {
         if let Some(reader) = self.reader.lock().unwrap().take() {
@@ -75,7 +89,7 @@ impl Log {
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let mut address = None;
         for line in lines.by_ref() {
-            address = line.split("ready: http://").nth(1).map(|behind| behind.split('/').next().unwrap().to_owned());
+            address = line.split("ready: http").nth(1).and_then(|behind| behind.split('/').nth(2)).map(str::to_owned);
             self.lines.lock().unwrap().push(line);
             if address.is_some() {
                 break;
@@ -93,7 +107,7 @@ impl Unit {
         Self::with(&[])
     }
 
-    /// `settings`: `("API__DOCS", "false")` and alike.
+    /// `settings`: `("API__DOCS", "false")` and alike, or flags such as `("--config", path)`.
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Self::on(Arc::new(TempDir::new().unwrap()), settings)
@@ -145,6 +159,13 @@ impl Unit {
         self.state.path()
     }
 
+    /// The unit's store, opened from here too: for what only a camera could put there.
+    pub fn store(&self) -> Store {
+        let loaded = load(&Sources::default()).unwrap();
+        let settings = store_settings(&loaded, self.state_directory().to_owned());
+        Store::open(settings, Arc::new(Metrics::new().unwrap())).unwrap()
+    }
+
     /// Runs a command beside the unit.
     pub fn command(&self, arguments: &[&str], stdin: &str) -> Output {
         run(self.state_directory(), arguments, stdin)
@@ -164,7 +185,15 @@ impl Unit {
 
     /// Sends any request; `token` may be empty.
     pub fn send(&self, method: &str, path: &str, token: &str, content_type: &str, body: Vec<u8>) -> Reply {
-        let mut request = Request::builder().method(method).uri(self.url(path)).header("Content-Type", content_type);
+        self.send_with(method, path, token, &[("Content-Type", content_type)], body)
+    }
+
+    /// Sends any request with headers of one's own.
+    pub fn send_with(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+        let mut request = Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if !token.is_empty() {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -248,6 +277,10 @@ fn serve(state: &TempDir, settings: &[(String, String)]) -> Command {
     command.args(["serve", "--state-directory"]).arg(state.path());
     command.env("VEHICLE_CLASSIFIER__API__LISTEN", "127.0.0.1:0").env("VEHICLE_CLASSIFIER__LOG__FORMAT", "text");
     for (key, value) in settings {
+        if key.starts_with("--") {
+            command.arg(key).arg(value);
+            continue;
+        }
         match key.strip_prefix(BARE) {
             Some(name) => command.env(name, value),
             None => command.env(format!("VEHICLE_CLASSIFIER__{key}"), value),

@@ -110,6 +110,9 @@ pub struct ClockFacts {
 pub struct NetworkFacts {
     /// `api.listen`.
     pub listen: String,
+    /// Whether the unit itself serves TLS.
+    pub tls: bool,
+    pub connections_open: i64,
     /// Whether a proxy with TLS is declared to stand in front.
     pub behind_tls_proxy: bool,
     pub trusted_hosts: Vec<String>,

@@ -2,6 +2,7 @@
 // cookie or in the browser's storage, where it would outlive the visit), and writes data as text only, never as markup.
 
 import { $, sleep, percent, plural, spaced, make, say, Refused, fetched, attempt, wordsFor, watchHealth } from "/page/unit.js";
+import { openRoad } from "/page/road.js";
 
 // Above the unit's own limit of 60 s a request, so that its answer wins.
 const CALL_TIMEOUT_MS = 90_000;
@@ -34,6 +35,18 @@ async function call(path, options = {}, keepsSession = false) {
     // An answer that comes after the log-out is nobody's any more; this outdoes the return and the throw above.
     if (mine !== session) throw new Refused("The session has ended.", { ended: true });
   }
+}
+
+/** The whole answer, for what is not text; a `Refused` like `call`'s. */
+async function ask(path) {
+  const mine = session;
+  if (!mine) throw new Refused("The session has ended.", { ended: true });
+  const options = { headers: { Authorization: `Bearer ${mine.token}` }, cache: "no-store", credentials: "omit" };
+  const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }).catch(() => null);
+  if (mine !== session) throw new Refused("The session has ended.", { ended: true });
+  // Whatever is wrong, the other way of asking knows the words for it.
+  if (!answer?.ok) await call(path);
+  return answer;
 }
 
 const data = async (...request) => JSON.parse(await call(...request)).data;
@@ -150,7 +163,7 @@ function showStage(stage) {
 }
 
 /** What a section loads each time it is opened. */
-const OPENERS = { model: () => attempt($("model-message"), openModel), audit: () => openAudit() };
+const OPENERS = { road: () => openRoad(ask, () => session && !$("road").hidden), model: () => attempt($("model-message"), openModel), audit: () => openAudit() };
 
 function showSection() {
   if (!session) return;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Fixture, at, plan, stamp};
 use crate::record::{Gap, LabelProbability, Passage, SlotWidth, WatchSpan};
 use crate::store::passages::{BETWEEN, Page, RECORDED_AFTER, page_query};
-use crate::store::{CountsPage, PassageFilter, counts};
+use crate::store::{CountsPage, PassageFilter, PassagePlace, counts};
 
 /// A car northwards that was counted `seconds` after the start of 2026.
 pub(super) fn passage(id: &str, seconds: i64) -> Passage {
@@ -205,11 +205,11 @@ fn pages_go_both_ways_through_time_and_once_in_the_order_of_recording() {
     };
     let all = PassageFilter::default;
     let first = store.passages_page(all(), None, 2).wait().unwrap();
-    let second = store.passages_page(all(), Some(first[1].id), 2).wait().unwrap();
-    let third = store.passages_page(all(), Some(second[1].id), 2).wait().unwrap();
+    let second = store.passages_page(all(), Some(PassagePlace::of(&first[1])), 2).wait().unwrap();
+    let third = store.passages_page(all(), Some(PassagePlace::of(&second[1])), 2).wait().unwrap();
     assert_eq!([names(&first), names(&second), names(&third)], ["d c", "b2 b", "a"]);
     let first = store.passages_following(all(), None, 3).wait().unwrap();
-    let second = store.passages_following(all(), Some(first[2].id), 3).wait().unwrap();
+    let second = store.passages_following(all(), Some(PassagePlace::of(&first[2])), 3).wait().unwrap();
     assert_eq!([names(&first), names(&second)], ["a b b2", "c d"]);
     let recorded = store.passages_recorded_after(1, 3).wait().unwrap();
     assert_eq!((names(&recorded), recorded[0].id), ("a b b2".into(), 2));
@@ -243,7 +243,8 @@ fn every_query_of_the_ledger_comes_from_an_index() {
     assert_eq!(steps(counts::COVERAGE), "SEARCH coverage USING PRIMARY KEY (width_s=? AND slot>? AND slot<?)");
     assert_eq!(steps(RECORDED_AFTER), "SEARCH passages USING INTEGER PRIMARY KEY (rowid>?)");
     assert!(steps(BETWEEN).starts_with("SEARCH passages USING INDEX passages_counted (counted_at>? AND counted_at<?)"));
-    for page in [Page::Before(Some(1)), Page::After(Some(1)), Page::Before(None)] {
+    let place = Some(PassagePlace { counted_us: 1, id: 1 });
+    for page in [Page::Before(place), Page::After(place), Page::Before(None)] {
         let range = PassageFilter { from: Some(at(0)), to: Some(at(1)), ..PassageFilter::default() };
         let class = PassageFilter { class: Some("car".into()), ..range.clone() };
         for (filter, index) in [

@@ -9,7 +9,7 @@ use super::ledger::passage;
 use super::{Fixture, classification, event, report, until};
 use crate::clock::{Clock, Stamp};
 use crate::record::{SlotWidth, WatchSpan};
-use crate::store::{BackupPlan, Keep, PassageFilter, Retention, UpkeepPlan};
+use crate::store::{BackupPlan, Keep, PassageFilter, PassagePlace, Retention, UpkeepPlan};
 
 /// A clock as a unit without a battery has it: 1970 at first, right once it is set.
 struct Wrong(Mutex<Stamp>);
@@ -122,7 +122,7 @@ fn a_clock_that_jumps_back_breaks_no_order() {
     loop {
         let page = store.passages_page(PassageFilter::default(), before, 1).wait().unwrap();
         let Some(last) = page.last() else { break };
-        before = Some(last.id);
+        before = Some(PassagePlace::of(last));
         paged.extend(uuids(page));
     }
     assert_eq!(paged, ["b", "a", "d", "c"]);

@@ -51,6 +51,9 @@ fn every_edited_column_shows() {
         "monotonic_us = 8",
         "hash = zeroblob(32)",
         "hash = x'00'",
+        // No UTF-8, no JSON: what a flipped bit leaves.
+        "resource = CAST(x'ff41' AS TEXT)",
+        "details = CAST(x'7bff' AS TEXT)",
         // The same bytes, moved over the border between two columns.
         "action = 'test/', resource = 'somewhere'",
     ] {

@@ -1,0 +1,220 @@
+//! The camera's picture for people: the newest one, and moving ones.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use salvo::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use salvo::prelude::*;
+use tokio::sync::{Mutex, watch};
+
+use crate::api::error::Answer;
+use crate::api::live::Place;
+use crate::api::wire::Written;
+use crate::api::{Api, api, query};
+use crate::capture::CameraState;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{Analysed, Encoding, Frame, PictureFormat};
+use crate::imaging::{Limits, jpeg_of, sniff};
+
+/// Between two frames of a stream; each part tells its length, so that it does not matter what a JPEG holds.
+const BOUNDARY: &str = "frame-of-the-unit";
+const MULTIPART: HeaderValue = HeaderValue::from_static("multipart/x-mixed-replace; boundary=frame-of-the-unit");
+const JPEG: HeaderValue = HeaderValue::from_static("image/jpeg");
+/// A camera that gives nothing for this long ends the stream: the client sees it at once when it asks again.
+const QUIET_MAX: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The last picture with tracks drawn in, which all clients share, and when the next one may be made.
+#[derive(Default)]
+pub struct Overlays(Mutex<Option<Overlay>>);
+
+struct Overlay {
+    made: Instant,
+    sequence: u64,
+    jpeg: Bytes,
+}
+
+/// Newest picture
+///
+/// JPEG, exactly as the camera gave it where it gives JPEG. `X-Frame-Age-Ms` tells how old it is; one older than
+/// `api.snapshot_age_max_ms` is not shown (503).
+#[endpoint(
+    tags("camera"),
+    parameters(("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in")),
+    responses((status_code = 200, description = "JPEG", body = String, content_type = "image/jpeg")),
+    security(["bearer" = []])
+)]
+pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
+    let api = api(depot)?;
+    query::only(req, &["overlay"])?;
+    let overlay = query::flag(req, "overlay")?;
+    let frame = newest(&api)?;
+    let jpeg = picture(&api, &frame, overlay).await?;
+    let headers = res.headers_mut();
+    headers.insert(CONTENT_TYPE, JPEG);
+    headers.insert(HeaderName::from_static("x-frame-age-ms"), number(age(&api, &frame).as_millis()));
+    headers.insert(HeaderName::from_static("x-frame-sequence"), number(frame.sequence.into()));
+    if let Ok(at) = HeaderValue::from_str(&frame.captured.at.to_string()) {
+        headers.insert(HeaderName::from_static("x-frame-captured-at"), at);
+    }
+    res.write_body(jpeg).map_err(|cause| Error::internal("The picture cannot be sent.").because(cause))?;
+    Ok(Written)
+}
+
+/// Moving pictures
+///
+/// `multipart/x-mixed-replace` of JPEGs (MJPEG), as browsers show it in an `img`. Slow clients get fewer frames, never old
+/// ones. The stream ends when the camera gives nothing for ten seconds.
+#[endpoint(
+    tags("camera"),
+    parameters(
+        ("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in (at most `api.overlay_fps_max`)"),
+        ("fps" = Option<f64>, Query, description = "Frames a second at most; `api.stream_fps_max` when absent")
+    ),
+    responses((status_code = 200, description = "Frames until either side ends them", body = String, content_type = "multipart/x-mixed-replace")),
+    security(["bearer" = []])
+)]
+pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
+    let api = api(depot)?;
+    query::only(req, &["overlay", "fps"])?;
+    let overlay = query::flag(req, "overlay")?;
+    let fps_max = api.config.api.stream_fps_max;
+    let fps = query::parsed::<f64>(req, "fps", "a number above 0")?.unwrap_or(fps_max);
+    if fps.is_nan() || fps <= 0.0 {
+        return Err(Error::validation("The query parameter `fps` must be a number above 0.")
+            .detail("parameter", "fps")
+            .into());
+    }
+    let most = if overlay { api.config.api.overlay_fps_max.min(fps_max) } else { fps_max };
+    newest(&api)?;
+    let place = Place::take(&api, depot, &api.streams.pictures, "stream_clients")?;
+    let mut frames = api.view.frames();
+    // The newest one is sent at once.
+    frames.mark_changed();
+    let pause = Duration::from_secs_f64(1.0 / fps.min(most));
+    let show = Show { api, place, frames, overlay, pause, sent: None };
+    res.headers_mut().insert(CONTENT_TYPE, MULTIPART);
+    res.stream(unfold(show, |mut show| async move {
+        let part = show.next().await?;
+        Some((Ok::<Bytes, Infallible>(part), show))
+    }));
+    Ok(Written)
+}
+
+fn number(value: u128) -> HeaderValue {
+    HeaderValue::from(u64::try_from(value).unwrap_or(u64::MAX))
+}
+
+fn age(api: &Api, frame: &Frame) -> Duration {
+    api.clock.now().monotonic.saturating_sub(frame.captured.monotonic)
+}
+
+/// The newest frame, if it is one to show as such.
+fn newest(api: &Api) -> Result<Arc<Frame>> {
+    let camera = api.camera.state();
+    if camera == CameraState::Off {
+        let text = "No camera is configured: set capture.source.";
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    let why = match camera {
+        CameraState::Ended => "the replay has ended",
+        CameraState::Disconnected(_) => "the camera gives no frames; the log says why",
+        _ => "the camera is slow",
+    };
+    let Some(frame) = api.view.newest() else {
+        return Err(Error::unavailable(format!("There is no picture yet: {why}."), RETRY));
+    };
+    let (age, most) = (age(api, &frame), Duration::from_millis(api.config.api.snapshot_age_max_ms));
+    if age > most {
+        let text = format!("The newest picture is {} s old: {why}.", age.as_secs());
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        return Err(Error::unavailable(text, RETRY).detail("age_ms", milliseconds));
+    }
+    Ok(frame)
+}
+
+/// The frame as JPEG, or the newest one that was looked through with its tracks.
+async fn picture(api: &Api, frame: &Arc<Frame>, overlay: bool) -> Result<Bytes> {
+    if !overlay {
+        let jpeg = frame.encoding == Encoding::File && sniff(&frame.bytes) == Some(PictureFormat::Jpeg);
+        if jpeg {
+            return Ok(Bytes::from_owner(frame.bytes.clone()));
+        }
+        return encoded(api, Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() })).await;
+    }
+    let analysed = api.view.newest_analysed();
+    let limit = Duration::from_millis(api.config.api.snapshot_age_max_ms);
+    let analysed = analysed.filter(|analysed| age(api, &analysed.frame) <= limit);
+    let analysed = analysed.unwrap_or_else(|| Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() }));
+    // One picture is made at a time, and all who want it get the same.
+    let mut last = api.overlays.0.lock().await;
+    let rest = Duration::from_secs_f64(1.0 / api.config.api.overlay_fps_max);
+    if let Some(last) = last.as_ref()
+        && (last.sequence == analysed.frame.sequence || last.made.elapsed() < rest)
+        && last.made.elapsed() < limit
+    {
+        return Ok(last.jpeg.clone());
+    }
+    let sequence = analysed.frame.sequence;
+    let jpeg = encoded(api, analysed).await?;
+    *last = Some(Overlay { made: Instant::now(), sequence, jpeg: jpeg.clone() });
+    Ok(jpeg)
+}
+
+async fn encoded(api: &Api, analysed: Arc<Analysed>) -> Result<Bytes> {
+    let limits = Limits { pixels_max: api.config.classifier.picture_pixels_max };
+    let work = tokio::task::spawn_blocking(move || jpeg_of(&analysed.frame, &analysed.tracks, &limits));
+    let jpeg = work.await.map_err(|cause| Error::internal("The picture cannot be made.").because(cause))??;
+    Ok(jpeg.into())
+}
+
+/// One client's stream.
+struct Show {
+    api: Api,
+    place: Place,
+    frames: watch::Receiver<Option<Arc<Frame>>>,
+    overlay: bool,
+    /// Between two frames at least.
+    pause: Duration,
+    sent: Option<Instant>,
+}
+
+impl Show {
+    /// The next frame with its head; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(rest) = self.sent.and_then(|at| self.pause.checked_sub(at.elapsed())) {
+            self.place.pause(rest).await;
+        }
+        let until = Instant::now() + QUIET_MAX;
+        loop {
+            if !self.place.goes_on().await || Instant::now() > until {
+                return None;
+            }
+            // Short waits, so that a stopping unit is noticed.
+            let changed = tokio::time::timeout(Duration::from_millis(500), self.frames.changed()).await;
+            match changed {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => continue,
+            }
+            let frame = self.frames.borrow_and_update().clone();
+            let Some(frame) = frame else { continue };
+            // A frame that cannot be read is the camera's fault, and the next one's chance.
+            let Ok(jpeg) = picture(&self.api, &frame, self.overlay).await else { continue };
+            self.sent = Some(Instant::now());
+            return Some(part(&jpeg, age(&self.api, &frame)));
+        }
+    }
+}
+
+fn part(jpeg: &[u8], age: Duration) -> Bytes {
+    let head = format!(
+        "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Frame-Age-Ms: {}\r\n\r\n",
+        jpeg.len(),
+        age.as_millis()
+    );
+    [head.as_bytes(), jpeg, b"\r\n"].concat().into()
+}

@@ -1,0 +1,90 @@
+//! What the streams that stay open have in common: places are limited, an ended session ends them, and they end at once when
+//! the unit stops.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use salvo::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::api::Api;
+use crate::api::access::{Caller, still};
+use crate::auth::{Claims, Permission};
+use crate::error::{Error, Result};
+
+/// How often it is asked whether the caller may still read.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
+
+/// Places for clients that stay, and the sign for them to go.
+pub struct Streams {
+    pub events: Arc<Semaphore>,
+    pub pictures: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Streams {
+    #[must_use]
+    pub fn new(event_clients_max: usize, stream_clients_max: usize) -> Self {
+        Self {
+            events: Arc::new(Semaphore::new(event_clients_max.min(Semaphore::MAX_PERMITS))),
+            pictures: Arc::new(Semaphore::new(stream_clients_max.min(Semaphore::MAX_PERMITS))),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// Ends every stream; new ones end at once.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+}
+
+/// The place of one client, for as long as its stream lasts.
+pub struct Place {
+    api: Api,
+    claims: Claims,
+    checked: Instant,
+    stopping: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Takes a place among `places`.
+    ///
+    /// # Errors
+    /// Unavailable when all are taken; the limit is counted under `limit`.
+    pub fn take(api: &Api, depot: &Depot, places: &Arc<Semaphore>, limit: &str) -> Result<Self> {
+        let permit = places.clone().try_acquire_owned().map_err(|_| {
+            api.metrics.count_limit(limit);
+            let text =
+                format!("All places for such streams are taken (api.{limit}_max); close one, or try again later.");
+            Error::unavailable(text, Duration::from_secs(10))
+        })?;
+        Ok(Self {
+            api: api.clone(),
+            claims: Caller::of(depot)?.claims.clone(),
+            checked: Instant::now(),
+            stopping: api.streams.stopping.subscribe(),
+            _permit: permit,
+        })
+    }
+
+    /// Whether the stream may go on: the unit is not stopping, and the caller may still read.
+    pub async fn goes_on(&mut self) -> bool {
+        if *self.stopping.borrow() {
+            return false;
+        }
+        if self.checked.elapsed() >= CHECK_PERIOD {
+            self.checked = Instant::now();
+            // A store that does not answer is no reason to send anybody away.
+            let refused = still(Permission::Read, &self.api, &self.claims).await.err();
+            return refused.is_none_or(|error| error.kind().facts().retry);
+        }
+        true
+    }
+
+    /// Waits; shorter when the unit stops.
+    pub async fn pause(&mut self, time: Duration) {
+        // It ends either way; which one it was, `goes_on` asks.
+        let _ = tokio::time::timeout(time, self.stopping.wait_for(|stopping| *stopping)).await;
+    }
+}

@@ -1,0 +1,188 @@
+//! `count CLIP [--fps N] [--json]`: the vehicles that pass in a recording, with the configured lines, without a running unit.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::capture::{FrameSource, Replay, ReplaySpec};
+use crate::cli::table::table;
+use crate::cli::{Context, quiet, say, say_json};
+use crate::clock::{Clock, Stamp};
+use crate::daemon::{inference_settings, load_detector, load_model};
+use crate::error::{Error, Result};
+use crate::pipeline::{Analyser, Followed, Judge, Settings, Stages, eye};
+use crate::record::Passage;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A `.mjpeg` file of concatenated JPEGs
+    clip: PathBuf,
+    /// Frames a second the clip was recorded with [default: traffic.clip_fps]
+    #[arg(long)]
+    fps: Option<f64>,
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Tell afterwards how long the stages of a frame took
+    #[arg(long)]
+    timings: bool,
+    /// Show where every followed vehicle is in every frame, one JSON object a line
+    #[arg(long, hide = true)]
+    trace: bool,
+}
+
+/// The clip's own time: it begins at zero.
+struct ClipClock {
+    start: Instant,
+}
+
+impl Clock for ClipClock {
+    fn now(&self) -> Stamp {
+        let monotonic = self.start.elapsed();
+        Stamp { at: Timestamp::now(), monotonic, synced: false, boot_id: "".into() }
+    }
+}
+
+/// What was seen in the whole clip.
+#[derive(Default)]
+struct Seen {
+    frames: u64,
+    analysed: u64,
+    unreadable: u64,
+    passages: Vec<(f64, Passage)>,
+    stages: [Duration; 5],
+}
+
+pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
+    let config = &context.loaded.config;
+    let fps = arguments.fps.unwrap_or(config.traffic.clip_fps);
+    if !(fps > 0.0 && fps <= 240.0) {
+        return Err(Error::validation("--fps must be above 0 and at most 240."));
+    }
+    if arguments.clip.is_dir() {
+        return Err(Error::validation(format!("{} is a directory; name a .mjpeg file.", arguments.clip.display())));
+    }
+    let model = load_model(&context.loaded, &context.state_directory()?)?;
+    let detector = load_detector(&context.loaded)?;
+    let threads = inference_settings(&context.loaded).threads;
+    let picture_pixels_max = config.classifier.picture_pixels_max;
+    let settings = Settings { traffic: config.traffic.clone(), picture_pixels_max, clip_fps: Some(fps) };
+    let manifest = &model.manifest;
+    let seen = quiet::with_classifier(&model, threads, |classifier| {
+        let Some(detector) = &detector else {
+            return seen(arguments, fps, Analyser::new(settings, None, Judge { classifier, manifest }));
+        };
+        quiet::with_detector(detector, threads, |interpreter| {
+            let judge = Judge { classifier, manifest };
+            seen(arguments, fps, Analyser::new(settings, Some(eye(interpreter, detector)), judge))
+        })?
+    })??;
+    tell(arguments, &seen)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<Seen> {
+    let spec = ReplaySpec { path: arguments.clip.clone(), fps: Some(0.0), repeat: false };
+    let clock = Arc::new(ClipClock { start: Instant::now() });
+    let mut source = Replay::open(spec, fps, clock, Box::new(|_| true))?;
+    let mut seen = Seen::default();
+    let progress = progress();
+    while let Some(frame) = source.next()? {
+        let at = seen.frames as f64 / fps;
+        seen.frames += 1;
+        progress.inc(1);
+        match analyser.look(&frame) {
+            Ok(analysis) => {
+                seen.analysed += u64::from(analysis.analysed);
+                seen.add(at, analysis.passages);
+                seen.time(&analysis.stages);
+                if arguments.trace {
+                    trace(frame.sequence, &analysis.followed)?;
+                }
+            }
+            Err(error) => {
+                seen.unreadable += 1;
+                progress.suspend(|| crate::cli::complain(&error));
+            }
+        }
+    }
+    progress.finish_and_clear();
+    let end = seen.frames as f64 / fps;
+    seen.add(end, analyser.finish()?);
+    if seen.frames == 0 {
+        return Err(Error::validation(format!("{} holds no JPEG pictures.", arguments.clip.display())));
+    }
+    Ok(seen)
+}
+
+fn trace(frame: u64, followed: &[Followed]) -> Result<()> {
+    let boxes = followed.iter().map(|one| {
+        let rect = [one.rect.left, one.rect.top, one.rect.right, one.rect.bottom].map(f32::round);
+        json!({ "track": one.track, "rect": rect, "counted": one.counted, "detected": one.detected })
+    });
+    say_json(&json!({ "frame": frame, "followed": boxes.collect::<Vec<_>>() }))
+}
+
+impl Seen {
+    fn add(&mut self, at: f64, passages: Vec<Passage>) {
+        self.passages.extend(passages.into_iter().map(|passage| (at, passage)));
+    }
+
+    fn time(&mut self, stages: &Stages) {
+        for (sum, (_, took)) in self.stages.iter_mut().zip(stages.named()) {
+            *sum += took;
+        }
+    }
+}
+
+fn progress() -> ProgressBar {
+    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}");
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+fn tell(arguments: &Arguments, seen: &Seen) -> Result<()> {
+    if arguments.json {
+        for (at, passage) in &seen.passages {
+            say_json(&json!({
+                "recorded_at_seconds": at, "class": passage.class, "confidence": passage.confidence,
+                "crops": passage.crops, "line": passage.line, "direction": passage.direction, "lane": passage.lane,
+                "speed_kmh": passage.speed_kmh,
+            }))?;
+        }
+    } else {
+        let row = |(at, passage): &(f64, Passage)| {
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            vec![
+                format!("{at:.1}"),
+                passage.class.clone(),
+                format!("{:.2}", passage.confidence),
+                passage.crops.to_string(),
+                text(&passage.line),
+                text(&passage.direction),
+                text(&passage.lane),
+                passage.speed_kmh.map_or_else(String::new, |speed| format!("{speed:.0}")),
+            ]
+        };
+        let rows: Vec<_> = seen.passages.iter().map(row).collect();
+        say(&table(&["SECONDS", "CLASS", "CONFIDENCE", "PICTURES", "LINE", "DIRECTION", "LANE", "KM/H"], &rows))?;
+        let Seen { frames, analysed, unreadable, .. } = seen;
+        say(&format!(
+            "{} passages in {frames} frames; in {analysed} of them something moved, {unreadable} could not be read.",
+            rows.len()
+        ))?;
+    }
+    if arguments.timings {
+        for ((stage, _), sum) in Stages::default().named().into_iter().zip(seen.stages) {
+            say(&format!("{stage}: {:.2} ms a frame", sum.as_secs_f64() * 1e3 / seen.frames.max(1) as f64))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! `export reports|passages|counts|audit`: to standard output, page by page, so that a year takes no more memory than an hour.
+
+use std::io::{BufWriter, StdoutLock, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::classifier::Manifest;
+use crate::cli::Context;
+use crate::clock::Clock;
+use crate::daemon;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::interval::{Ledger, intervals};
+use crate::ledger::scheme::SchemeName;
+use crate::ledger::table::{self, Table};
+use crate::ledger::wire::{IntervalWire, PassageWire};
+use crate::ledger::{Interval, Scheme};
+use crate::record::{AuditRow, Report};
+use crate::store::{AuditFilter, PassageFilter, PassagePlace, ReportFilter, Store};
+
+/// Rows in memory at once.
+const PAGE_ROWS: u32 = 500;
+/// Intervals in memory at once.
+const PAGE_INTERVALS: i64 = 500;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Vehicle reports, newest first
+    Reports(Range),
+    /// The vehicles that passed, oldest first
+    Passages(Range),
+    /// Counts by class, direction and interval; every interval of the range, an empty count where nobody was watching
+    Counts(Counts),
+    /// The audit trail, newest first
+    Audit(Range),
+}
+
+#[derive(Args)]
+pub struct Range {
+    /// 2026-05-01, or 2026-05-01T12:00:00Z; days are those of the unit's time zone
+    #[arg(long, value_name = "T")]
+    from: String,
+    /// The end, itself outside the range
+    #[arg(long, value_name = "T")]
+    to: String,
+    /// csv, or json: one object a line
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+}
+
+#[derive(Args)]
+pub struct Counts {
+    #[command(flatten)]
+    range: Range,
+    /// 5m, 15m, 1h or 1d
+    #[arg(long, default_value = "15m")]
+    interval: String,
+    /// native, tls8+1 or coba
+    #[arg(long, default_value = "native")]
+    scheme: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Csv,
+    Json,
+}
+
+pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
+    let zone = TimeZone::get(&context.loaded.config.unit.timezone)
+        .map_err(|cause| Error::config("unit.timezone is no known time zone.").because(cause))?;
+    let range = match command {
+        Command::Reports(range) | Command::Passages(range) | Command::Audit(range) => range,
+        Command::Counts(counts) => &counts.range,
+    };
+    let (from, to) = (moment(&range.from, &zone)?, moment(&range.to, &zone)?);
+    if from >= to {
+        return Err(Error::validation("--from must lie before --to."));
+    }
+    let store = context.store()?;
+    let done = match command {
+        Command::Reports(range) => reports(&store, (from, to), range.format),
+        Command::Passages(range) => passages(&store, (from, to), range.format),
+        Command::Counts(counts) => self::counts(&store, context, (from, to), counts, &zone),
+        Command::Audit(range) => audit(&store, (from, to), range.format),
+    };
+    store.close();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp> {
+    let day = |date: Date| date.to_zoned_datetime(zone.clone()).ok().map(|start| start.timestamp());
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().ok().and_then(day))
+        .ok_or_else(|| Error::validation(format!("{text:?} is no time: write 2026-05-01 or 2026-05-01T12:00:00Z.")))
+}
+
+/// Standard output as a table or as one object a line.
+enum Output {
+    Csv(Box<Table<BufWriter<StdoutLock<'static>>>>),
+    Json(BufWriter<StdoutLock<'static>>),
+}
+
+impl Output {
+    fn begin(format: Format, columns: &[&str]) -> Result<Self> {
+        let output = BufWriter::new(std::io::stdout().lock());
+        Ok(match format {
+            Format::Csv => Self::Csv(Box::new(Table::new(output, columns)?)),
+            Format::Json => Self::Json(output),
+        })
+    }
+
+    fn write(&mut self, object: &impl Serialize, rows: impl IntoIterator<Item = Vec<String>>) -> Result<()> {
+        match self {
+            Self::Csv(table) => rows.into_iter().try_for_each(|row| table.row(&row)),
+            Self::Json(output) => {
+                let line = serde_json::to_string(object).map_err(unwritable)?;
+                writeln!(output, "{line}").map_err(unwritable)
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<()> {
+        match &mut self {
+            Self::Csv(table) => table.flush(),
+            Self::Json(output) => output.flush().map_err(unwritable),
+        }
+    }
+}
+
+fn unwritable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Internal, "Standard output cannot be written to.").because(cause)
+}
+
+fn passages(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {
+    let mut output = Output::begin(format, &table::PASSAGE_COLUMNS)?;
+    let filter = PassageFilter { from: Some(from), to: Some(to), ..PassageFilter::default() };
+    let mut place = None;
+    loop {
+        let rows = store.passages_following(filter.clone(), place, PAGE_ROWS).wait()?;
+        let Some(last) = rows.last() else { return output.end() };
+        place = Some(PassagePlace::of(last));
+        for row in rows {
+            let passage = PassageWire::from(row);
+            output.write(&passage, [table::passage(&passage)])?;
+        }
+    }
+}
+
+fn reports(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {
+    let columns = ["report_id", "vehicle_id", "created_at", "class", "confidence", "user", "clock_synced"];
+    let mut output = Output::begin(format, &columns)?;
+    let filter = ReportFilter { from: Some(from), to: Some(to), ..ReportFilter::default() };
+    let mut place = None;
+    loop {
+        let rows = store.report_page(filter.clone(), place, PAGE_ROWS).wait()?;
+        let Some((last, _)) = rows.last() else { return output.end() };
+        place = Some(*last);
+        for (_, report) in &rows {
+            output.write(&report.body, [report_row(report)])?;
+        }
+    }
+}
+
+fn report_row(report: &Report) -> Vec<String> {
+    vec![
+        report.id.clone(),
+        table::text(&report.vehicle_id),
+        report.created.at.to_string(),
+        table::text(&report.class),
+        report.confidence.to_string(),
+        table::text(&report.user),
+        report.created.synced.to_string(),
+    ]
+}
+
+fn audit(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {
+    let columns =
+        ["id", "created_at", "user", "action", "resource", "outcome", "ip_address", "clock_synced", "details", "hash"];
+    let mut output = Output::begin(format, &columns)?;
+    let filter = AuditFilter { from: Some(from), to: Some(to), ..AuditFilter::default() };
+    let mut before = None;
+    loop {
+        let rows = store.audit_page(filter.clone(), before, PAGE_ROWS).wait()?;
+        let Some(last) = rows.last() else { return output.end() };
+        before = Some(last.id);
+        for row in &rows {
+            let cells = audit_row(row);
+            let object: serde_json::Map<_, _> =
+                columns.iter().zip(audit_values(row)).map(|(name, value)| ((*name).to_owned(), value)).collect();
+            output.write(&object, [cells])?;
+        }
+    }
+}
+
+fn audit_values(row: &AuditRow) -> [serde_json::Value; 10] {
+    let event = &row.event;
+    [
+        row.id.into(),
+        event.at.at.to_string().into(),
+        event.user.clone().into(),
+        event.action.clone().into(),
+        event.resource.clone().into(),
+        event.outcome.name().into(),
+        event.ip_address.clone().into(),
+        event.at.synced.into(),
+        event.details.clone(),
+        row.hash.clone().into(),
+    ]
+}
+
+fn audit_row(row: &AuditRow) -> Vec<String> {
+    let cell = |value: serde_json::Value| match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => table::text(&text),
+        other => table::text(&other.to_string()),
+    };
+    audit_values(row).into_iter().map(cell).collect()
+}
+
+fn counts(
+    store: &Store,
+    context: &Context,
+    (from, to): (Timestamp, Timestamp),
+    counts: &Counts,
+    zone: &TimeZone,
+) -> Result<()> {
+    let interval: Interval = counts.interval.parse()?;
+    let scheme = scheme(context, counts.scheme.parse()?)?;
+    let mut output = Output::begin(counts.range.format, &table::INTERVAL_COLUMNS)?;
+    let now = context.clock.now().at;
+    let end = interval.around(to - SignedDuration::from_micros(1), zone).1;
+    let mut start = interval.around(from, zone).0;
+    while start < end {
+        // Days have not all the same length: the piece ends with a whole one.
+        let until = start + SignedDuration::from_secs(interval.seconds() * PAGE_INTERVALS);
+        let until = interval.around(until, zone).0.min(end);
+        let page = store.counts(interval.width(), start, until).wait()?;
+        let ledger = Ledger {
+            counts: &page.counts,
+            coverage: &page.coverage,
+            zone: &page.zone,
+            first_watch: page.first_watch,
+            watched_until: page.watched_until,
+            now,
+        };
+        let found = intervals(interval, start, until, ledger, &scheme, &[]);
+        for one in &found.intervals {
+            let wire = IntervalWire::new(one, &found.ways, &found.classes);
+            output.write(&wire, table::interval(&wire))?;
+        }
+        start = until;
+    }
+    output.end()
+}
+
+/// The native scheme needs the model's labels, the others need none.
+fn scheme(context: &Context, name: SchemeName) -> Result<Scheme> {
+    if name != SchemeName::Native {
+        return name.load([]);
+    }
+    let model = daemon::load_model(&context.loaded, &context.state_directory()?)?;
+    let attributes = model.manifest.attributes.iter();
+    let labels =
+        attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|attribute| &attribute.labels);
+    name.load(labels.map(String::as_str))
+}

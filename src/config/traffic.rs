@@ -1,0 +1,231 @@
+//! `[traffic]`: where vehicles are counted, and how they are found.
+
+use serde::{Deserialize, Serialize};
+
+/// Fractions of the picture's width and height, from the top left.
+pub type Point = [f32; 2];
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Traffic {
+    /// `NAME` or `NAME@VERSION` of the model that finds vehicles; `none`: by motion alone.
+    pub detector: String,
+    /// Counting lines. With any, a passage is a vehicle that crossed one, once; without, one that moved through the picture.
+    pub lines: Vec<Line>,
+    /// Only what happens in one of these counts; none: everywhere.
+    pub include: Vec<Region>,
+    /// What happens in one of these does not count, and its motion is not looked at.
+    pub exclude: Vec<Region>,
+    /// Named regions; a passage tells in which one its vehicle was when it was counted.
+    pub lanes: Vec<Lane>,
+    /// From being counted to being recorded, at most; until then further pictures of the vehicle are looked at.
+    pub passage_delay_ms: u64,
+    /// Pictures of one vehicle that the classifier is asked about.
+    pub crops_max: usize,
+    /// A clip's own frames a second, when it is replayed as fast as possible (`fps=0`).
+    pub clip_fps: f64,
+    /// The ground under the camera, for speeds.
+    pub homography: Homography,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            detector: "nanodet-vehicles".into(),
+            lines: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            lanes: Vec::new(),
+            passage_delay_ms: 2_000,
+            crops_max: 5,
+            clip_fps: 25.0,
+            homography: Homography::default(),
+        }
+    }
+}
+
+/// A counting line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub name: String,
+    pub from: Point,
+    pub to: Point,
+    /// Name of the direction from the left to the right of somebody who walks from `from` to `to`, as seen in the picture.
+    #[serde(default = "forward")]
+    pub forward: String,
+    #[serde(default = "backward")]
+    pub backward: String,
+}
+
+fn forward() -> String {
+    "forward".into()
+}
+
+fn backward() -> String {
+    "backward".into()
+}
+
+/// A polygon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub points: Vec<Point>,
+}
+
+/// A polygon with a name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    pub name: String,
+    pub points: Vec<Point>,
+}
+
+/// Four points of the road in the picture and on the ground; empty: no speeds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Homography {
+    pub image: Vec<Point>,
+    /// The same points in metres, on any axes.
+    pub metres: Vec<Point>,
+}
+
+/// Longest name of a line, direction or lane.
+const NAME_CHARS_MAX: usize = 64;
+/// Shorter lines are a mistake: a twentieth of the picture's width.
+const LINE_LENGTH_MIN: f32 = 0.05;
+const LINES_MAX: usize = 32;
+const POINTS_MAX: usize = 64;
+
+impl Traffic {
+    /// The first senseless value as its key and the reason with the remedy.
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        self.lines_problem()
+            .or_else(|| self.regions_problem())
+            .or_else(|| self.homography_problem())
+            .or_else(|| {
+                (!(100..=60_000).contains(&self.passage_delay_ms))
+                    .then(|| ("traffic.passage_delay_ms", "it must be from 100 to 60000".into()))
+            })
+            .or_else(|| {
+                (!(1..=32).contains(&self.crops_max)).then(|| ("traffic.crops_max", "it must be from 1 to 32".into()))
+            })
+            .or_else(|| {
+                (!(self.clip_fps > 0.0 && self.clip_fps <= 240.0))
+                    .then(|| ("traffic.clip_fps", "it must be above 0 and at most 240".into()))
+            })
+            .or_else(|| {
+                let sound = self.detector.chars().all(|c| c.is_ascii_alphanumeric() || "-.@".contains(c));
+                (self.detector.is_empty() || !sound)
+                    .then(|| ("traffic.detector", "name an installed model, or write none".into()))
+            })
+    }
+
+    fn lines_problem(&self) -> Option<(&'static str, String)> {
+        let bad = |why: String| Some(("traffic.lines", why));
+        if self.lines.len() > LINES_MAX {
+            return bad(format!("there are more than {LINES_MAX} lines"));
+        }
+        for (number, line) in self.lines.iter().enumerate() {
+            let named = if line.name.is_empty() { format!("line {}", number + 1) } else { format!("{:?}", line.name) };
+            if !is_name(&line.name) || !is_name(&line.forward) || !is_name(&line.backward) {
+                return bad(format!(
+                    "{named}: name, forward and backward need 1 to {NAME_CHARS_MAX} printable characters"
+                ));
+            }
+            if line.forward == line.backward {
+                return bad(format!(
+                    "{named}: forward and backward are both {:?}; directions need two names",
+                    line.forward
+                ));
+            }
+            if self.lines[..number].iter().any(|other| other.name == line.name) {
+                return bad(format!("two lines are called {named}"));
+            }
+            if !within(&line.from) || !within(&line.to) {
+                return bad(format!("{named}: from and to are fractions of the picture, from 0 to 1"));
+            }
+            let length = (line.to[0] - line.from[0]).hypot(line.to[1] - line.from[1]);
+            if length < LINE_LENGTH_MIN {
+                return bad(format!("{named}: it is shorter than {LINE_LENGTH_MIN} of the picture"));
+            }
+        }
+        None
+    }
+
+    fn regions_problem(&self) -> Option<(&'static str, String)> {
+        let lanes = self.lanes.iter().map(|lane| ("traffic.lanes", &lane.points));
+        let regions = self.include.iter().map(|region| ("traffic.include", &region.points));
+        let regions = regions.chain(self.exclude.iter().map(|region| ("traffic.exclude", &region.points)));
+        for (key, points) in regions.chain(lanes) {
+            if points.len() < 3 || points.len() > POINTS_MAX || !points.iter().all(within) {
+                return Some((key, format!("a polygon needs 3 to {POINTS_MAX} points, each a fraction from 0 to 1")));
+            }
+        }
+        let unnamed = self.lanes.iter().find(|lane| !is_name(&lane.name))?;
+        Some((
+            "traffic.lanes",
+            format!("{:?} is no name; use 1 to {NAME_CHARS_MAX} printable characters", unnamed.name),
+        ))
+    }
+
+    fn homography_problem(&self) -> Option<(&'static str, String)> {
+        let Homography { image, metres } = &self.homography;
+        if image.is_empty() && metres.is_empty() {
+            return None;
+        }
+        let sound = image.len() == 4
+            && metres.len() == 4
+            && image.iter().all(within)
+            && metres.iter().flatten().all(|metre| metre.is_finite() && metre.abs() <= 10_000.0);
+        (!sound).then(|| {
+            ("traffic.homography", "it needs four points in image (fractions) and the same four in metres".into())
+        })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+fn within(point: &Point) -> bool {
+    point.iter().all(|value| (0.0..=1.0).contains(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str) -> Line {
+        Line { name: name.into(), from: [0.0, 0.5], to: [1.0, 0.5], forward: forward(), backward: backward() }
+    }
+
+    #[test]
+    fn senseless_values_are_named_with_the_remedy() {
+        assert_eq!(Traffic { lines: vec![line("a"), line("b")], ..Traffic::default() }.problem(), None);
+        let cases: Vec<(Traffic, &str)> = vec![
+            (Traffic { lines: vec![line("")], ..Traffic::default() }, "line 1: name"),
+            (Traffic { lines: vec![line("a"), line("a")], ..Traffic::default() }, "two lines are called"),
+            (Traffic { lines: vec![Line { to: [0.0, 0.5], ..line("a") }], ..Traffic::default() }, "shorter"),
+            (Traffic { lines: vec![Line { to: [2.0, 0.5], ..line("a") }], ..Traffic::default() }, "from 0 to 1"),
+            (
+                Traffic {
+                    lines: vec![Line { forward: "x".into(), backward: "x".into(), ..line("a") }],
+                    ..Traffic::default()
+                },
+                "two names",
+            ),
+            (Traffic { include: vec![Region { points: vec![[0.0, 0.0]] }], ..Traffic::default() }, "3 to 64"),
+            (Traffic { detector: String::new(), ..Traffic::default() }, "write none"),
+            (
+                Traffic { homography: Homography { image: vec![[0.0, 0.0]], metres: vec![] }, ..Traffic::default() },
+                "four points",
+            ),
+            (Traffic { passage_delay_ms: 1, ..Traffic::default() }, "100 to 60000"),
+        ];
+        for (traffic, part) in cases {
+            let (_, reason) = traffic.problem().unwrap();
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
+}

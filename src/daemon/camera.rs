@@ -1,0 +1,119 @@
+//! Where a camera's frames go: video through the pipeline into the ledger, still pictures one by one to the classifier.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::capture::SourceSpec;
+use crate::classifier::LoadedModel;
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::daemon::{inference_settings, load_detector};
+use crate::error::Result;
+use crate::frame::{Frame, LiveView, TrackBox};
+use crate::inference::{FrameSink, Lane};
+use crate::metrics::Metrics;
+use crate::pipeline::{Followed, Intake, Parts, Pipeline, Settings};
+use crate::record::{Classification, Gap, Origin, Passage};
+use crate::store::Store;
+
+/// A vehicle that is not seen for longer than this is another one to the tracker (`traffic` keeps tracks about as long).
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Starts the pipeline for a source of video; none for no camera, and for a directory of pictures, which shows no motion.
+///
+/// # Errors
+/// When the detector is missing or fails its golden test.
+pub(super) fn start_pipeline(
+    loaded: &Loaded,
+    source: &SourceSpec,
+    model: &Arc<LoadedModel>,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Pipeline>> {
+    let config = &loaded.config;
+    let fastest = match source {
+        SourceSpec::None => return Ok(None),
+        SourceSpec::Replay(replay) if replay.path.is_dir() => return Ok(None),
+        SourceSpec::Replay(replay) => replay.fps == Some(0.0),
+        SourceSpec::V4l2(_) => false,
+    };
+    let detector = load_detector(loaded)?;
+    let named = detector.as_ref().map_or_else(|| "none: motion alone".to_owned(), |detector| detector.title());
+    let parts = Parts {
+        settings: Settings {
+            traffic: config.traffic.clone(),
+            picture_pixels_max: config.classifier.picture_pixels_max,
+            clip_fps: fastest.then_some(config.traffic.clip_fps),
+        },
+        detector,
+        model: model.clone(),
+        threads: inference_settings(loaded).threads,
+        lossless: fastest,
+        frame_age_max: Duration::from_millis(config.capture.frame_age_max_ms),
+        metrics: metrics.clone(),
+    };
+    let store = store.clone();
+    let pipeline = Pipeline::start(parts, Box::new(move |passage| record(&store, passage)))?;
+    let lines = config.traffic.lines.len();
+    tracing::info!("traffic: {lines} counting line(s), detector {named}");
+    Ok(Some(pipeline))
+}
+
+fn record(store: &Store, passage: Passage) {
+    tracing::debug!(
+        "passage: {} ({:.2}) {}",
+        passage.class,
+        passage.confidence,
+        passage.direction.as_deref().unwrap_or_default()
+    );
+    // Nobody waits: the writer says in the log what it could not keep.
+    drop(store.record_passage(passage));
+}
+
+/// What capture hands its frames to. People who watch get each one, and the newest that was looked through with its tracks.
+pub(super) fn taker(pipeline: Option<Intake>, lane: Lane, live: LiveView) -> impl Fn(Frame) + Send + 'static {
+    move |frame| {
+        live.show(frame.clone());
+        let Some(pipeline) = &pipeline else { return lane.offer(frame) };
+        if let Some(seen) = pipeline.live() {
+            live.show_tracks(seen.frame, seen.followed.iter().map(track_box).collect());
+        }
+        pipeline.offer(frame);
+    }
+}
+
+fn track_box(followed: &Followed) -> TrackBox {
+    let label = if followed.detected { "" } else { "motion" };
+    TrackBox { track: followed.track, rect: followed.rect, label: label.into(), counted: followed.counted }
+}
+
+/// Whether frames come but are not looked at: the newest one that was is older than tracking bridges.
+pub(super) fn overload(pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
+    let seen = pipeline.live()?.frame.captured.monotonic;
+    (clock.now().monotonic.saturating_sub(seen) > LOOKED_AT_WITHIN).then_some(Gap::Overload)
+}
+
+/// Stores what the workers say of still pictures. Their rows share the uploads' commits; nobody waits for them.
+pub(super) fn camera_sink(store: Store, model: Arc<LoadedModel>) -> FrameSink {
+    Box::new(move |frame, answer| {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return tracing::warn!("camera: {}", error.chain()),
+        };
+        tracing::debug!("camera: {} is {:?}", frame.label, answer.of_type().map(|found| &found.value));
+        let record = Classification {
+            id: uuid::Uuid::new_v4().to_string(),
+            origin: Origin::Camera,
+            user: None,
+            file_name: Some(frame.label.to_string()),
+            confidence: answer.confidence(),
+            processing_time_ms: answer.timings.total().as_secs_f64() * 1e3,
+            predictions: answer.predictions,
+            picture: answer.picture,
+            model: model.manifest.name.clone(),
+            model_version: model.manifest.version.clone(),
+            created: frame.captured,
+        };
+        drop(store.record_camera(record));
+    })
+}

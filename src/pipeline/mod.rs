@@ -1,0 +1,21 @@
+//! From frames to passages: one thread that takes a camera's frames, and the analyser it runs on them.
+//!
+//! A live camera never waits: when frames come faster than they can be looked at, the oldest waiting one is dropped. A
+//! recording that is replayed as fast as possible waits instead, so that its passages are the same every time.
+
+mod analyser;
+mod crops;
+mod mailbox;
+mod thread;
+
+pub use analyser::{Analyser, Analysis, Eye, Followed, Judge, Settings, Stages};
+pub use thread::{Intake, Live, Parts, Pipeline};
+
+use crate::classifier::{LoadedDetector, TfliteDetector};
+use crate::imaging::Target;
+
+/// A detector with its input's shape.
+pub fn eye<'a>(detector: &'a mut TfliteDetector<'_>, model: &LoadedDetector) -> Eye<'a> {
+    let input = &model.manifest.input;
+    Eye { detector, target: Target { width: input.width, height: input.height, fit: input.fit } }
+}

@@ -1,0 +1,25 @@
+//! From what single pictures show to vehicles that passed: pure, without pictures, clocks or threads.
+//!
+//! [`Motion`] tells where a small luma picture differs from its background; [`Tracker`] takes the detector's boxes and those
+//! blobs, follows vehicles, and counts each once; [`consensus`] makes one class of several opinions. Times are those of the
+//! frames, so a recording gives the same passages every time.
+
+mod blobs;
+mod consensus;
+mod kalman;
+mod layout;
+mod motion;
+mod sighting;
+#[cfg(test)]
+mod tests;
+mod track;
+mod tracker;
+
+pub use blobs::Blob;
+pub use consensus::{Consensus, Vote, consensus};
+pub use kalman::Seen;
+pub use layout::Layout;
+pub use motion::{Cells, Motion, Sight};
+pub use sighting::Detection;
+pub use track::{Counted, Moment, Track};
+pub use tracker::{Departed, Look, Tracker};

@@ -1,0 +1,343 @@
+//! Tracks over time: sightings are given to the tracks that expected them, in rounds from the surest to the weakest, as in
+//! ByteTrack (Zhang et al. 2022); what is left over starts new tracks.
+//!
+//! Lengths are in sizes of the box at hand and times in seconds, never in pixels or frames: a near and a distant road, a
+//! quick and a slow camera are treated alike.
+
+use crate::clock::Stamp;
+use crate::config;
+use crate::frame::Rect;
+use crate::traffic::kalman::Seen;
+use crate::traffic::layout::Layout;
+use crate::traffic::motion::Sight;
+use crate::traffic::sighting::{Detection, Sighting, blob_sightings, foreground_share, pairs, same_vehicle, sightings};
+use crate::traffic::track::{Moment, Track};
+
+/// Scores from which a detection starts a track, and from which it continues one.
+const SCORE_NEW: f32 = 0.4;
+const SCORE_WEAK: f32 = 0.2;
+/// Boxes are grown by this share before their overlap is measured, so that quick ones meet (C-BIoU, Yang et al. 2023).
+const REACH: f32 = 0.3;
+/// The same while a track's speed is not known yet.
+const REACH_NEW: f32 = 0.7;
+const LIKENESS_MIN: f32 = 0.12;
+const LIKENESS_BLOB_MIN: f32 = 0.25;
+/// A box does not become this many times larger or smaller from one look to the next.
+const AREA_RATIO_MAX: f32 = 3.5;
+/// An unseen vehicle is expected to come back for this long; one that was seen only a few times, for less.
+const LOST_SECONDS: f64 = 1.5;
+const LOST_NEW_SECONDS: f64 = 0.6;
+/// A standing vehicle that nothing moves in front of is kept for this long without being seen.
+const STANDING_SECONDS: f64 = 600.0;
+/// Share of a standing vehicle's cells that may change without it having left.
+const STILL_ACTIVITY: f32 = 0.08;
+/// A blob that covers this share of a track, or the other way round, belongs to it.
+const EXPLAINED: f32 = 0.25;
+/// The least side of a blob that may become a vehicle, as a share of the picture's height.
+const BLOB_SIDE_MIN: f32 = 0.045;
+/// A crossing counts this long after the last look.
+const CROSSING_UNSEEN_SECONDS: f64 = 0.4;
+/// Two counted tracks that overlap this much within [`DOUBLE_SECONDS`] are one vehicle.
+const DOUBLE_CONTAINMENT: f32 = 0.6;
+const DOUBLE_SECONDS: f64 = 2.0;
+/// What is first seen so soon after the camera began to look was there before.
+const BEGIN_SECONDS: f64 = 1.0;
+/// More tracks than any road shows at once.
+const TRACKS_MAX: usize = 256;
+
+/// What the tracker is told of one picture.
+pub struct Look<'a> {
+    pub moment: Moment,
+    /// Width and height of the picture in pixels.
+    pub picture: (f32, f32),
+    /// None when the detector was not asked.
+    pub detections: Option<&'a [Detection]>,
+    pub sight: &'a Sight,
+}
+
+/// A vehicle that was counted and has left, or has been waited for long enough.
+#[derive(Clone, Debug)]
+pub struct Departed {
+    pub track: Track,
+    pub speed_kmh: Option<f32>,
+}
+
+/// All tracks of one camera.
+pub struct Tracker {
+    traffic: config::Traffic,
+    layout: Layout,
+    picture: (f32, f32),
+    tracks: Vec<Track>,
+    /// Ended tracks that were counted, for finding doubles.
+    ended: Vec<Track>,
+    departed: Vec<Departed>,
+    last_at: Option<f64>,
+    /// The first look since the camera began.
+    began_at: f64,
+    next_id: u64,
+}
+
+impl Tracker {
+    #[must_use]
+    pub fn new(traffic: config::Traffic) -> Self {
+        Self {
+            traffic,
+            layout: Layout::default(),
+            picture: (0.0, 0.0),
+            tracks: Vec::new(),
+            ended: Vec::new(),
+            departed: Vec::new(),
+            last_at: None,
+            began_at: 0.0,
+            next_id: 1,
+        }
+    }
+
+    /// The live tracks.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Whether some track is about to go on: then a picture is worth analysing though nothing in it moves.
+    #[must_use]
+    pub fn unsettled(&self) -> bool {
+        self.tracks.iter().any(|track| !track.standing())
+    }
+
+    /// Takes in one picture.
+    pub fn look(&mut self, look: &Look<'_>) {
+        if self.picture != look.picture {
+            // Another resolution: nothing of the old geometry holds.
+            self.finish();
+            self.picture = look.picture;
+            self.layout = Layout::new(&self.traffic, look.picture);
+        }
+        let elapsed = self.last_at.map_or(0.0, |last| (look.moment.at - last).max(0.0));
+        if self.last_at.is_none() {
+            self.began_at = look.moment.at;
+        }
+        self.last_at = Some(look.moment.at);
+        for track in &mut self.tracks {
+            let unseen = look.moment.at - track.last.at > 0.25;
+            track.predict(elapsed as f32, unseen);
+        }
+        self.associate(look);
+        self.count(look);
+        self.retire(look);
+    }
+
+    fn associate(&mut self, look: &Look<'_>) {
+        let layout = self.layout.clone();
+        let counts = |point| layout.counts_at(point);
+        let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
+        let (sure, weak): (Vec<_>, Vec<_>) =
+            found.into_iter().filter(|found| found.score >= SCORE_WEAK).partition(|found| found.score >= SCORE_NEW);
+        let size_min = BLOB_SIDE_MIN * self.picture.1;
+        let blobs = blob_sightings(&look.sight.blobs, size_min, counts);
+        let mut free: Vec<usize> = (0..self.tracks.len()).collect();
+        let fresh = self.round(look, &mut free, &sure, LIKENESS_MIN);
+        self.round(look, &mut free, &weak, LIKENESS_MIN);
+        // A blob of several vehicles tells nothing of any one.
+        let alone: Vec<Sighting> = blobs
+            .iter()
+            .filter(|blob| self.tracks.iter().filter(|track| track.rect().containment(&blob.rect) > 0.5).count() <= 1)
+            .copied()
+            .collect();
+        self.round(look, &mut free, &alone, LIKENESS_BLOB_MIN);
+        for &at in &free {
+            self.keep_if_standing(at, look);
+        }
+        for sighting in fresh {
+            self.start_from_detection(&sighting, look);
+        }
+        let persons: Vec<Rect> =
+            sure.iter().chain(&weak).filter(|found| found.person).map(|found| found.rect).collect();
+        for blob in blobs {
+            self.start_from_blob(&blob, &persons, look);
+        }
+    }
+
+    /// Gives sightings to the free tracks that expect them, and returns those that nobody expected.
+    fn round(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting], least: f32) -> Vec<Sighting> {
+        let likeness = |track: usize, sighting: usize| {
+            let likeness = self.likeness(&self.tracks[free[track]], &sightings[sighting]);
+            if likeness >= least { likeness } else { 0.0 }
+        };
+        let pairs = pairs(free.len(), sightings.len(), likeness);
+        let mut expected = vec![false; sightings.len()];
+        let mut followed = Vec::new();
+        for (track, sighting) in pairs {
+            let cut = self.cut(&sightings[sighting].rect);
+            self.tracks[free[track]].see(&sightings[sighting], &look.moment, cut);
+            expected[sighting] = true;
+            followed.push(free[track]);
+        }
+        free.retain(|track| !followed.contains(track));
+        sightings.iter().zip(expected).filter(|(_, expected)| !expected).map(|(sighting, _)| *sighting).collect()
+    }
+
+    /// 0…1: how well a sighting fits a track.
+    fn likeness(&self, track: &Track, sighting: &Sighting) -> f32 {
+        let (expected, seen) = (track.rect(), sighting.rect);
+        let ratio = (seen.area() / expected.area().max(1.0)).max(expected.area() / seen.area().max(1.0));
+        let blob = sighting.seen == Seen::Blob || track.blob_only();
+        if ratio > AREA_RATIO_MAX && !blob && !self.cut(&seen) {
+            return 0.0;
+        }
+        let reach = match (sighting.seen, track.sightings()) {
+            (Seen::Blob, _) if track.detections > 0 => 0.0,
+            (_, 0..=2) => REACH_NEW,
+            _ => REACH,
+        };
+        expected.grown(reach).iou(&seen.grown(reach))
+    }
+
+    /// Whether a box touches the picture's edge.
+    fn cut(&self, rect: &Rect) -> bool {
+        let margin = 0.01 * self.picture.1;
+        rect.left < margin
+            || rect.top < margin
+            || rect.right > self.picture.0 - margin
+            || rect.bottom > self.picture.1 - margin
+    }
+
+    /// A vehicle that stood and before which nothing moved stands still.
+    fn keep_if_standing(&mut self, at: usize, look: &Look<'_>) {
+        let track = &mut self.tracks[at];
+        let rect = track.rect();
+        let quiet = look.sight.activity(&rect) <= STILL_ACTIVITY;
+        let there = look.detections.is_none() || track.blob_only() || foreground_share(look.sight, &rect) > 0.1;
+        let known = track.sightings() >= 4 && look.moment.at - track.started.at > 0.5;
+        if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
+            track.rest(&look.moment, &rect);
+        }
+    }
+
+    fn start_from_detection(&mut self, sighting: &Sighting, look: &Look<'_>) {
+        let twin = |track: &Track| {
+            let fresh = look.moment.at - track.last.at < 0.3;
+            fresh && same_vehicle(&track.rect(), &sighting.rect)
+        };
+        if !self.tracks.iter().any(twin) {
+            self.start(sighting, look);
+        }
+    }
+
+    fn start_from_blob(&mut self, blob: &Sighting, persons: &[Rect], look: &Look<'_>) {
+        let explained = self.tracks.iter().map(Track::rect).any(|rect| rect.containment(&blob.rect) > EXPLAINED);
+        let person = persons.iter().any(|person| person.containment(&blob.rect) > 0.5);
+        if !explained && !person {
+            self.start(blob, look);
+        }
+    }
+
+    fn start(&mut self, sighting: &Sighting, look: &Look<'_>) {
+        if self.tracks.len() < TRACKS_MAX {
+            self.tracks.push(Track::new(self.next_id, sighting, &look.moment, &self.layout));
+            self.next_id += 1;
+        }
+    }
+
+    fn count(&mut self, look: &Look<'_>) {
+        for at in 0..self.tracks.len() {
+            let track = &self.tracks[at];
+            let unseen = look.moment.at - track.last.at;
+            if track.counted.is_some() || unseen > CROSSING_UNSEEN_SECONDS || !track.believed() {
+                continue;
+            }
+            let already_there = track.started.at - self.began_at < BEGIN_SECONDS;
+            if let Some(counted) = track.crossing(&self.layout, &look.moment, already_there) {
+                let double = self.is_double(at, look.moment.at);
+                let track = &mut self.tracks[at];
+                track.counted = Some(counted);
+                track.done = double;
+            }
+        }
+    }
+
+    /// Whether another track was counted for the same vehicle.
+    fn is_double(&self, at: usize, now: f64) -> bool {
+        let track = &self.tracks[at];
+        let others = self.tracks.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
+        others.chain(&self.ended).any(|other| {
+            let Some(counted) = &other.counted else { return false };
+            // In whichever direction: what trembles across the line on top of a vehicle is that vehicle.
+            now - counted.at < DOUBLE_SECONDS && (other.rect().containment(&track.rect()) > DOUBLE_CONTAINMENT)
+        })
+    }
+
+    /// Hands over what was counted long enough ago, and lets go of what has left.
+    fn retire(&mut self, look: &Look<'_>) {
+        let now = look.moment.at;
+        let delay = self.traffic.passage_delay_ms as f64 / 1e3;
+        let mut live = Vec::new();
+        for mut track in std::mem::take(&mut self.tracks) {
+            let patience = if track.sightings() < 4 { LOST_NEW_SECONDS } else { LOST_SECONDS };
+            let lost = now - track.last.at > patience || self.outside(&track.rect());
+            let due = track.counted.as_ref().is_some_and(|counted| now - counted.at >= delay);
+            if lost {
+                self.end(track);
+            } else {
+                if due && !track.done {
+                    track.done = true;
+                    self.hand_over(track.clone());
+                }
+                live.push(track);
+            }
+        }
+        self.tracks = live;
+        for track in &mut self.ended {
+            track.predict(1.0 / 30.0, true);
+        }
+        self.ended.retain(|track| track.counted.as_ref().is_some_and(|counted| now - counted.at < DOUBLE_SECONDS));
+    }
+
+    fn outside(&self, rect: &Rect) -> bool {
+        let (x, y) = rect.centre();
+        x < 0.0 || y < 0.0 || x > self.picture.0 || y > self.picture.1
+    }
+
+    fn end(&mut self, mut track: Track) {
+        if track.counted.is_none() && track.believed() {
+            track.counted = track.passed_through(&self.layout, self.picture);
+        }
+        if track.counted.is_some() {
+            if !track.done {
+                track.done = true;
+                self.hand_over(track.clone());
+            }
+            self.ended.push(track);
+        }
+    }
+
+    fn hand_over(&mut self, track: Track) {
+        let speed_kmh = track.speed_kmh(&self.layout);
+        self.departed.push(Departed { track, speed_kmh });
+    }
+
+    /// Ends every track: no more pictures come, or pictures of another kind.
+    pub fn finish(&mut self) {
+        for track in std::mem::take(&mut self.tracks) {
+            self.end(track);
+        }
+        self.ended.clear();
+        self.last_at = None;
+    }
+
+    /// The vehicles handed over since the last call.
+    pub fn departed(&mut self) -> Vec<Departed> {
+        std::mem::take(&mut self.departed)
+    }
+
+    /// A stamp for what has no moment of its own.
+    #[must_use]
+    pub fn last_stamp(&self) -> Option<&Stamp> {
+        self.tracks.iter().map(|track| &track.last.stamp).next_back()
+    }
+}
