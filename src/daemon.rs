@@ -83,7 +83,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     let state_directory = place::state_directory(&config.store)?;
     let unit_id = place::unit_id(&config.unit, &state_directory)?;
     let mut bound = listen::bind(config, &state_directory, &unit_id).await?;
-    let unit = tokio::task::block_in_place(|| build(loaded))?;
+    let unit = tokio::task::block_in_place(|| build(loaded, &state_directory, &unit_id))?;
     let (url, renewal) = (bound.url(), bound.renewal.take());
     let mut reload = Reload {
         sources,
@@ -122,23 +122,21 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     Ok(())
 }
 
-fn build(loaded: &Loaded) -> Result<Unit> {
+fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit> {
     let config = &loaded.config;
     let metrics = Arc::new(Metrics::new()?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let state_directory = place::state_directory(&config.store)?;
-    let hold = place::hold(&state_directory)?;
-    let unit_id = place::unit_id(&config.unit, &state_directory)?;
-    let model = Arc::new(load_model(loaded, &state_directory)?);
+    let hold = place::hold(state_directory)?;
+    let model = Arc::new(load_model(loaded, state_directory)?);
     metrics.set_model(&model.manifest.name, &model.manifest.version, &model.manifest.sha256);
     // Only this process records what the central site is told of.
-    let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(&unit_id));
-    let settings = StoreSettings { events, ..store_settings(loaded, state_directory.clone()) };
+    let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(unit_id));
+    let settings = StoreSettings { events, ..store_settings(loaded, state_directory.to_owned()) };
     let store = Store::open_or_set_aside(settings, metrics.clone())?;
     store.set_day_zone(&config.unit.timezone).wait()?;
-    first_start::create_admin(&store, &state_directory, clock.as_ref())?;
-    keep_up(&store, loaded, &state_directory, &clock)?;
-    let signer = Signer::new(&token_key(loaded, &state_directory)?, &unit_id);
+    first_start::create_admin(&store, state_directory, clock.as_ref())?;
+    keep_up(&store, loaded, state_directory, &clock)?;
+    let signer = Signer::new(&token_key(loaded, state_directory)?, unit_id);
     let settings = inference_settings(loaded);
     let sink = camera::camera_sink(store.clone(), model.clone());
     let inference = Inference::start(&settings, &model, sink, &metrics)?;
@@ -161,11 +159,11 @@ fn build(loaded: &Loaded) -> Result<Unit> {
     let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
         watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref()))
     })?;
-    let sync = central::start(config, &unit_id, &store, &clock, &metrics)?;
+    let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
-        state_directory,
-        unit_id,
+        state_directory: state_directory.to_owned(),
+        unit_id: unit_id.to_owned(),
         store: store.clone(),
         lane,
         sync: sync.as_ref().map(Sync::watch),
