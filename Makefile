@@ -4,9 +4,10 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 format := .ci/stage formatting cargo fmt --check
+crates := .ci/stage 'yocto crates' .ci/yocto-crates --check
 clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
 
-.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device yocto-crates clean
+.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device test-appliance yocto-crates clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,9 +17,9 @@ setup: ## install and fetch what a bare machine lacks (.ci/setup --help)
 
 # No path of this machine gets into the program: the same commit gives the same bytes (SQLite and the cryptography are C).
 cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
-build run deb: export RUSTFLAGS ?= --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(cargo_home)=/cargo
-build run deb: export CFLAGS ?= -ffile-prefix-map=$(CURDIR)=/src -ffile-prefix-map=$(cargo_home)=/cargo
-build run deb: export CXXFLAGS ?= $(CFLAGS)
+build run deb build-arm64: export RUSTFLAGS ?= --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(cargo_home)=/cargo
+build run deb build-arm64: export CFLAGS ?= -ffile-prefix-map=$(CURDIR)=/src -ffile-prefix-map=$(cargo_home)=/cargo
+build run deb build-arm64: export CXXFLAGS ?= $(CFLAGS)
 
 build: setup ## build the program for release
 	cargo build --release --locked
@@ -30,6 +31,7 @@ run: build ## build and start on the built-in defaults, replaying pictures; its 
 
 check: setup ## before a commit: formatting, clippy, house rules, unit tests
 	@$(format)
+	@$(crates)
 	@$(clippy)
 	@.ci/stage 'house rules' cargo test --locked --test tidy
 	@.ci/stage 'unit tests' cargo test --locked --lib
@@ -43,6 +45,7 @@ test: ## everything that must hold, with the time of each stage (what .ci/run ru
 stages:
 	@.ci/stage set-up .ci/setup --no-pictures
 	@$(format)
+	@$(crates)
 	@$(clippy)
 	@.ci/stage 'yocto layer' yocto/check
 	@.ci/stage build cargo test --locked --no-run
@@ -57,11 +60,13 @@ deb: build ## pack the release build as a Debian package, target/debian/
 	.ci/deb
 
 test-package: deb ## install, upgrade and purge the package in a clean Debian with systemd (as root)
+	.ci/setup --no-pictures --also package
 	tests/package.sh target/debian/*.deb
 
 build-arm64: ## build for aarch64 with Debian's cross tool chain (.ci/cross --help); with containers: cross.toml
 	.ci/setup --no-pictures --also aarch64
 	.ci/cross aarch64 build --release --locked
+	.ci/linkage target/cross/aarch64-unknown-linux-gnu/release/vehicle-classifierd
 
 test-arm64: ## run the unit tests as ARM code under qemu
 	.ci/setup --no-pictures --also aarch64
@@ -72,6 +77,13 @@ test-device: PROGRAM ?= target/release/vehicle-classifierd
 test-device: ## run a release build in an emulated unit whose camera drivers fail on demand
 	.ci/setup --no-pictures --also device
 	tests/device/run $(PROGRAM)
+
+# PACKAGE=target/debian/vehicle-classifierd_0.1.0-1_arm64.deb CUTS=10 does it with an emulated ARM unit, ten times.
+test-appliance: PACKAGE ?= $(wildcard target/debian/*_amd64.deb)
+test-appliance: CUTS ?= 3
+test-appliance: ## install the package on an emulated machine, hang it and cut its power (as root, after make deb)
+	.ci/setup --no-pictures --also device --also package
+	tests/device/appliance --cuts $(CUTS) $(PACKAGE)
 
 yocto-crates: ## list the crates of Cargo.lock in the Yocto layer
 	.ci/yocto-crates

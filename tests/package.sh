@@ -7,8 +7,8 @@ usage() {
     cat <<'END'
 Usage: tests/package.sh PACKAGE.deb [WORK_DIRECTORY]        (or: make test-package)
 
-Needs root, mmdebstrap, systemd-container and a Debian mirror for the first run; the clean tree stays in WORK_DIRECTORY
-(target/package-test) for the next. Exit code 0 when every step did what it says.
+Needs root, what .ci/setup --also package installs, and a Debian mirror for the first run; the clean tree stays in
+target/clean-debian for the next. WORK_DIRECTORY: target/package-test. Exit code 0 when every step did what it says.
 END
 }
 
@@ -17,12 +17,7 @@ package=$(realpath "$1")
 work=$(realpath -m "${2:-$(dirname "${BASH_SOURCE[0]}")/../target/package-test}")
 mkdir -p "$work"
 
-clean=$work/debian.tar
-if [[ ! -f $clean ]]; then
-    mmdebstrap --quiet --variant=minbase bookworm "$work/part.tar" \
-        --include=systemd,systemd-sysv,systemd-timesyncd,dbus,udev,libstdc++6,libgcc-s1,libsystemd0,curl
-    mv "$work/part.tar" "$clean"
-fi
+clean=$("$(dirname "${BASH_SOURCE[0]}")/clean-debian" amd64)
 root=$work/root
 rm -rf "$root"
 mkdir "$root"

@@ -1,7 +1,8 @@
 // The far side of the emulated unit's cameras: feeds the loopback device with JPEG frames as a camera would, and works the fault
 // controls of vivid. Statically linked for the guest; the test's own, never part of the product.
 //
-//   camera feed DEVICE FILE.mjpeg WIDTH HEIGHT FPS    writes the frames of FILE over and over, until killed
+//   camera feed DEVICE FILE.mjpeg WIDTH HEIGHT FPS GATE    writes the frames of FILE: the first one until the file GATE exists,
+//                                                          then all once ("over"), then the last one until killed
 //   camera control DEVICE "NAME" VALUE                sets the control of that name
 //   camera controls DEVICE                            lists them
 #include <errno.h>
@@ -26,7 +27,7 @@ static const unsigned char *end_of(const unsigned char *from, const unsigned cha
     return NULL;
 }
 
-static int feed(int device, const char *path, int width, int height, double fps) {
+static int feed(int device, const char *path, int width, int height, double fps, const char *gate) {
     FILE *file = fopen(path, "rb");
     if (!file) return fail(path);
     fseek(file, 0, SEEK_END);
@@ -47,16 +48,20 @@ static int feed(int device, const char *path, int width, int height, double fps)
     ioctl(device, VIDIOC_S_PARM, &rate);
 
     const unsigned char *limit = bytes + length, *at = bytes;
+    int waiting = 1, over = 0;
     struct timespec due;
     clock_gettime(CLOCK_MONOTONIC, &due);
     for (;;) {
-        const unsigned char *end = at < limit ? end_of(at, limit) : NULL;
-        if (!end) {
-            at = bytes;
-            continue;
-        }
+        const unsigned char *end = end_of(at, limit);
+        if (!end) return fprintf(stderr, "camera: %s has no end\n", path), 1;
         if (write(device, at, end - at) < 0) return fail("write");
-        at = end;
+        waiting = waiting && access(gate, F_OK);
+        if (!waiting && end < limit) {
+            at = end;
+        } else if (end == limit && !over++) {
+            puts("over");
+            fflush(stdout);
+        }
         long long next = due.tv_nsec + (long long)(1e9 / fps);
         due.tv_sec += next / 1000000000;
         due.tv_nsec = next % 1000000000;
@@ -84,8 +89,8 @@ int main(int count, char **words) {
     if (count < 3) return fprintf(stderr, "camera: feed, control or controls, and a device\n"), 2;
     int device = open(words[2], O_RDWR);
     if (device < 0) return fail(words[2]);
-    if (!strcmp(words[1], "feed") && count == 7)
-        return feed(device, words[3], atoi(words[4]), atoi(words[5]), atof(words[6]));
+    if (!strcmp(words[1], "feed") && count == 8)
+        return feed(device, words[3], atoi(words[4]), atoi(words[5]), atof(words[6]), words[7]);
     if (!strcmp(words[1], "control") && count == 5) return control(device, words[3], atoi(words[4]));
     if (!strcmp(words[1], "controls")) return control(device, NULL, 0);
     return fprintf(stderr, "camera: bad arguments\n"), 2;

@@ -1,0 +1,47 @@
+"""Clips for the emulated camera: concatenated JPEG pictures without thumbnails."""
+
+import io
+
+from PIL import Image
+
+from guest import ROOT
+
+WIDTH, HEIGHT = 640, 480
+END = b"\xff\xd9"
+
+
+def ground():
+    """A picture of nothing in particular, with structure for the motion gate to hold on to."""
+    return Image.effect_noise((WIDTH // 4, HEIGHT // 4), 60).resize((WIDTH, HEIGHT)).convert("RGB")
+
+
+def jpeg(picture):
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def crossing(frames):
+    """A vehicle that crosses the picture from left to right: the photograph that the model is tested with."""
+    scene, vehicle = ground(), Image.open(ROOT / "models/vehicle-type/1.0.0/golden.jpg").resize((240, 99))
+    pictures = []
+    for number in range(frames):
+        picture = scene.copy()
+        picture.paste(vehicle, (number * (WIDTH + 360) // frames - 280, 260))
+        pictures.append(jpeg(picture))
+    return pictures
+
+
+def still(frames):
+    """A road on which nothing happens, as a camera with a little noise sees it."""
+    scene = ground()
+    noisy = lambda: Image.blend(scene, Image.effect_noise((WIDTH, HEIGHT), 60).convert("RGB"), 0.03)
+    return [jpeg(noisy()) for _ in range(frames)]
+
+
+def pictures_of(path):
+    return [picture + END for picture in path.read_bytes().split(END)[:-1]]
+
+
+def size_of(picture):
+    return Image.open(io.BytesIO(picture)).size
