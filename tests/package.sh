@@ -149,11 +149,20 @@ expect "the database stayed" test -f $state/unit.db
 # As on another root file system of an A/B update, where the account is unknown and its number is taken.
 number=$(id -u vehicle-classifier)
 userdel vehicle-classifier
-systemd-sysusers --inline 'u first-come -'
+systemd-sysusers --inline "u first-come $number"
 dpkg --force-confold -i /test/next.deb
 expect "it is active again" until_within 60 systemctl is-active $unit
-expect "the account got its number again" test "$(id -u vehicle-classifier)" = "$number"
+expect "the account has another number" test "$(id -u vehicle-classifier)" != "$number"
+expect "all of the state belongs to it" test -z "$(find $state /var/lib/vehicle-classifier-backup ! -user vehicle-classifier)"
 expect "with the accounts it had" until_within 30 log_in "a longer walk by the river"
+# And where its number is free.
+dpkg -r vehicle-classifierd
+number=$(id -u vehicle-classifier)
+userdel vehicle-classifier
+userdel first-come
+dpkg --force-confold -i /test/next.deb
+expect "it is active once more" until_within 60 systemctl is-active $unit
+expect "the account got its number again" test "$(id -u vehicle-classifier)" = "$number"
 
 say "purge"
 dpkg -P vehicle-classifierd
