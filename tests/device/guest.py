@@ -70,7 +70,8 @@ class Guest:
              "-kernel", ROOT / ".setup/device" / processor / "vmlinuz", "-initrd", initrd,
              "-append", f"console={console} quiet loglevel=2 panic=-1 no_timer_check net.ifnames=0 {kernel_words}",
              "-nographic", "-no-reboot", "-device", "virtio-rng-pci",
-             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.port}-:8000"],
+             # No boot ROM: emulated, the firmware takes its time over it.
+             "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:8000", "-device", "virtio-net-pci,netdev=net,romfile="],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.lines = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
