@@ -39,8 +39,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[endpoint(
     tags("traffic"),
     parameters(
-        ("Last-Event-ID" = Option<i64>, Header, description = "`id` of the last event seen: resumes behind it without loss"),
-        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept")
+        ("Last-Event-ID" = Option<i64>, Header, description = "`id` of the last event seen: resumes behind it without loss", minimum = 0),
+        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept", minimum = 0)
     ),
     responses((status_code = 200, description = "Events until either side ends them", body = String, content_type = "text/event-stream")),
     security(["bearer" = []])

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::validation::rate;
+
 /// Fractions of the picture's width and height, from the top left.
 pub type Point = [f32; 2];
 
@@ -110,10 +112,7 @@ impl Traffic {
             .or_else(|| {
                 (!(1..=32).contains(&self.crops_max)).then(|| ("traffic.crops_max", "it must be from 1 to 32".into()))
             })
-            .or_else(|| {
-                (!(self.clip_fps > 0.0 && self.clip_fps <= 240.0))
-                    .then(|| ("traffic.clip_fps", "it must be above 0 and at most 240".into()))
-            })
+            .or_else(|| rate("traffic.clip_fps", self.clip_fps))
             .or_else(|| {
                 let sound = self.detector.chars().all(|c| c.is_ascii_alphanumeric() || "-.@".contains(c));
                 (self.detector.is_empty() || !sound)

@@ -27,6 +27,7 @@ mod power_cut;
 mod quickstart;
 mod reload;
 mod replay;
+mod siege;
 mod sync;
 mod tls;
 mod traffic;
