@@ -102,6 +102,9 @@ fn add_errors(operation: &mut Operation, schema: &RefOr<Schema>) {
     }
     for (status, response) in operation.responses.iter_mut() {
         let RefOr::Type(response) = response else { continue };
+        if let Some(content) = response.contents.get_mut("text/event-stream") {
+            *content = Content::new(event());
+        }
         if !status.starts_with(['4', '5']) {
             continue;
         }
@@ -114,6 +117,16 @@ fn add_errors(operation: &mut Operation, schema: &RefOr<Schema>) {
         let text = Header::new(Object::with_type(BasicType::String)).description(header.1);
         response.headers.insert(header.0.to_owned(), text);
     }
+}
+
+/// One event of a stream (WHATWG HTML, section 9.2), as readers of streams see it.
+fn event() -> Object {
+    let text = |what: &str| Object::with_type(BasicType::String).description(what);
+    Object::new()
+        .property("id", text("Number of a passage; `Last-Event-ID` resumes behind it"))
+        .property("event", text("`passage`, `health`, `gap` or `reset`"))
+        .property("data", text("JSON"))
+        .property("retry", Object::with_type(BasicType::Integer).description("Milliseconds"))
 }
 
 #[handler]

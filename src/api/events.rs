@@ -69,9 +69,12 @@ fn last_event_id(req: &Request) -> Result<Option<i64>> {
         Error::validation("Last-Event-ID must be the id of an event of this unit: a number.")
             .detail("parameter", "last_event_id")
     };
+    let read = |text: &str| text.parse().ok().filter(|id| *id >= 0).ok_or_else(bad);
     let header = req.headers().get(LAST_EVENT_ID).map(|value| value.to_str().map_err(|_| bad())).transpose()?;
-    let text = header.filter(|text| !text.is_empty()).or_else(|| query::text(req, "last_event_id"));
-    text.map(|text| text.parse().ok().filter(|id| *id >= 0).ok_or_else(bad)).transpose()
+    let of_header = header.filter(|text| !text.is_empty()).map(read).transpose()?;
+    let of_query = query::text(req, "last_event_id").map(read).transpose()?;
+    // Browsers send the header by themselves, when they resume what the query began.
+    Ok(of_header.or(of_query))
 }
 
 /// Behind which passage to begin, and what to tell first.
