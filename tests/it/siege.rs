@@ -76,10 +76,10 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<u16
         let count = stream.read(&mut piece).await?;
         answer.extend_from_slice(&piece[..count]);
         let text = String::from_utf8_lossy(&answer);
-        let length = text.split_once("\r\n\r\n").and_then(|(head, body)| {
+        let length = text.split_once("\r\n\r\n").map(|(head, body)| {
             let length =
                 head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            Some((length.unwrap_or(0_usize), body.len()))
+            (length.unwrap_or(0_usize), body.len())
         });
         if length.is_some_and(|(said, come)| come >= said) || count == 0 {
             let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
