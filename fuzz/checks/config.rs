@@ -21,7 +21,8 @@ pub fn config(text: &[u8]) {
                 assert!(!loaded.entries().is_empty());
                 let _ = inference_settings(&loaded);
                 let _ = store_settings(&loaded, directory.path().to_owned());
-                Layout::new(&loaded.config.traffic, (640.0, 480.0)).cells(80, 60, 8.0);
+                let cells = Layout::new(&loaded.config.traffic, (640.0, 480.0)).cells(80, 60, 8.0);
+                assert!([0, 80 * 60].contains(&cells.len()));
                 let sync = &loaded.config.sync;
                 // Without the file of an authority, which could be any file of this machine.
                 let redis = sync.ca_file.as_os_str().is_empty()

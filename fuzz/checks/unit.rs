@@ -54,8 +54,12 @@ struct Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        self.capture.take().map(Supervisor::stop);
-        self.inference.take().map(Inference::stop);
+        if let Some(capture) = self.capture.take() {
+            capture.stop();
+        }
+        if let Some(inference) = self.inference.take() {
+            inference.stop();
+        }
         self.store.close();
     }
 }
