@@ -187,6 +187,19 @@ impl Rect {
         if smaller > 0.0 { self.overlap(other) / smaller } else { 0.0 }
     }
 
+    /// The share of this rectangle that others cover together, 0…1, in steps of a hundredth.
+    #[must_use]
+    pub fn covered(&self, others: &[Self]) -> f32 {
+        const SIDE: u8 = 10;
+        let place = |from: f32, length: f32, step: u8| from + length * (f32::from(step) + 0.5) / f32::from(SIDE);
+        let covered = |x: f32, y: f32| {
+            others.iter().any(|other| other.left <= x && x < other.right && other.top <= y && y < other.bottom)
+        };
+        let points = (0..SIDE * SIDE)
+            .filter(|at| covered(place(self.left, self.width(), at % SIDE), place(self.top, self.height(), at / SIDE)));
+        points.count() as f32 / (f32::from(SIDE) * f32::from(SIDE))
+    }
+
     /// The part within a picture of this size.
     #[must_use]
     pub fn within(&self, (width, height): (f32, f32)) -> Self {

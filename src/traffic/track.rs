@@ -6,6 +6,8 @@ use crate::traffic::kalman::{BoxFilter, Seen};
 use crate::traffic::layout::{Layout, Point};
 use crate::traffic::sighting::Sighting;
 
+/// Scores from which a detection is sure of itself, and starts a track.
+pub(super) const SCORE_SURE: f32 = 0.4;
 /// Sightings after which a track is believed, the better ones counting more.
 const BELIEVED_SIGHTINGS: u32 = 3;
 /// Of the path of what was never detected, how much must be progress: leaves sway, vehicles go somewhere.
@@ -58,6 +60,10 @@ pub struct Track {
     pub detections: u32,
     pub blobs: u32,
     persons: u32,
+    /// Detections that were sure of themselves.
+    sure: u32,
+    /// What `sure` was when it was taken for nothing but other vehicles.
+    ghost_since: Option<u32>,
     speed_max: f32,
     seen: bool,
     /// For each line: side and half extent across it when first seen.
@@ -85,6 +91,8 @@ impl Track {
             detections: 0,
             blobs: 0,
             persons: 0,
+            sure: 0,
+            ghost_since: None,
             speed_max: 0.0,
             seen: true,
             sides: layout.lines.iter().map(side).collect(),
@@ -129,6 +137,21 @@ impl Track {
         self.detections + self.blobs
     }
 
+    /// Whether the detector was sure of it less than half of the time.
+    #[must_use]
+    pub fn doubtful(&self) -> bool {
+        self.detections > 0 && self.sure * 2 <= self.detections
+    }
+
+    /// It is not believed until the detector has been sure of it again a few times.
+    pub fn take_for_ghost(&mut self) {
+        self.ghost_since = Some(self.sure);
+    }
+
+    fn is_ghost(&self) -> bool {
+        self.ghost_since.is_some_and(|sure| self.sure < sure + BELIEVED_SIGHTINGS)
+    }
+
     /// Never seen by the detector.
     #[must_use]
     pub fn blob_only(&self) -> bool {
@@ -158,6 +181,7 @@ impl Track {
 
     fn note(&mut self, sighting: &Sighting, moment: &Moment) {
         self.seen = true;
+        self.sure += u32::from(sighting.seen == Seen::Detector && sighting.score >= SCORE_SURE);
         match sighting.seen {
             Seen::Detector if sighting.person => {
                 self.persons += 1;
@@ -194,7 +218,8 @@ impl Track {
     /// Whether there is enough evidence that this is a vehicle and not noise, a shadow or somebody on foot.
     #[must_use]
     pub fn believed(&self) -> bool {
-        if self.detections > 0 && self.persons * 2 > self.detections && self.speed_max < RIDING_SPEED {
+        let walks = self.detections > 0 && self.persons * 2 > self.detections && self.speed_max < RIDING_SPEED;
+        if walks || self.is_ghost() {
             return false;
         }
         if self.detections >= 2 {
@@ -209,9 +234,9 @@ impl Track {
 
     /// The line that it has crossed by now, if any.
     ///
-    /// `already_there`: nobody saw it come, for it was there when the camera began to look.
+    /// `already_there`: nobody saw it come, for it was there when the camera began to look. `ends`: no more pictures come.
     #[must_use]
-    pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool) -> Option<Counted> {
+    pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool, ends: bool) -> Option<Counted> {
         let rect = self.rect();
         layout.lines.iter().zip(&self.sides).find_map(|(line, &(first, first_half))| {
             let (side, half) = (line.side(rect.centre()), line.half_extent(&rect));
@@ -223,8 +248,10 @@ impl Track {
             let (first, side) = if forward { (first, side) } else { (-first, -side) };
             let crossed = first < 0.0 && side >= 0.0;
             let late = already_there && (0.0..LATE_START_MAX * first_half).contains(&first) && side >= half;
+            // Its front is across, and nobody will see the rest.
+            let last = ends && first < 0.0 && side >= -half;
             let centre = rect.centre();
-            (crossed || late).then(|| Counted {
+            (crossed || late || last).then(|| Counted {
                 line: Some(line.name.clone()),
                 direction: Some(line.direction(forward).to_owned()),
                 lane: layout.lane(centre).map(str::to_owned),

@@ -11,10 +11,9 @@ use crate::traffic::kalman::Seen;
 use crate::traffic::layout::Layout;
 use crate::traffic::motion::Sight;
 use crate::traffic::sighting::{Detection, Sighting, blob_sightings, foreground_share, pairs, same_vehicle, sightings};
-use crate::traffic::track::{Moment, Track};
+use crate::traffic::track::{Moment, SCORE_SURE, Track};
 
-/// Scores from which a detection starts a track, and from which it continues one.
-const SCORE_NEW: f32 = 0.4;
+/// Score from which a detection continues a track.
 const SCORE_WEAK: f32 = 0.2;
 /// Boxes are grown by this share before their overlap is measured, so that quick ones meet (C-BIoU, Yang et al. 2023).
 const REACH: f32 = 0.3;
@@ -40,6 +39,10 @@ const CROSSING_UNSEEN_SECONDS: f64 = 0.4;
 /// Two counted tracks that overlap this much within [`DOUBLE_SECONDS`] are one vehicle.
 const DOUBLE_CONTAINMENT: f32 = 0.6;
 const DOUBLE_SECONDS: f64 = 2.0;
+/// What the detector is seldom sure of and others cover by this share when it crosses a line is something between them, or a
+/// part of them. Others that are larger by more than [`GHOST_AREA_RATIO_MAX`] say nothing.
+const GHOST_COVERED: f32 = 0.4;
+const GHOST_AREA_RATIO_MAX: f32 = 4.0;
 /// What is first seen so soon after the camera began to look was there before.
 const BEGIN_SECONDS: f64 = 1.0;
 /// More tracks than any road shows at once.
@@ -71,7 +74,7 @@ pub struct Tracker {
     /// Ended tracks that were counted, for finding doubles.
     ended: Vec<Track>,
     departed: Vec<Departed>,
-    last_at: Option<f64>,
+    last: Option<Moment>,
     /// The first look since the camera began.
     began_at: f64,
     next_id: u64,
@@ -87,7 +90,7 @@ impl Tracker {
             tracks: Vec::new(),
             ended: Vec::new(),
             departed: Vec::new(),
-            last_at: None,
+            last: None,
             began_at: 0.0,
             next_id: 1,
         }
@@ -118,17 +121,17 @@ impl Tracker {
             self.picture = look.picture;
             self.layout = Layout::new(&self.traffic, look.picture);
         }
-        let elapsed = self.last_at.map_or(0.0, |last| (look.moment.at - last).max(0.0));
-        if self.last_at.is_none() {
+        let elapsed = self.last.as_ref().map_or(0.0, |last| (look.moment.at - last.at).max(0.0));
+        if self.last.is_none() {
             self.began_at = look.moment.at;
         }
-        self.last_at = Some(look.moment.at);
+        self.last = Some(look.moment.clone());
         for track in &mut self.tracks {
             let unseen = look.moment.at - track.last.at > 0.25;
             track.predict(elapsed as f32, unseen);
         }
         self.associate(look);
-        self.count(look);
+        self.count(&look.moment, false);
         self.retire(look);
     }
 
@@ -137,7 +140,7 @@ impl Tracker {
         let counts = |point| layout.counts_at(point);
         let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
         let (sure, weak): (Vec<_>, Vec<_>) =
-            found.into_iter().filter(|found| found.score >= SCORE_WEAK).partition(|found| found.score >= SCORE_NEW);
+            found.into_iter().filter(|found| found.score >= SCORE_WEAK).partition(|found| found.score >= SCORE_SURE);
         let size_min = BLOB_SIDE_MIN * self.picture.1;
         let blobs = blob_sightings(&look.sight.blobs, size_min, counts);
         let mut free: Vec<usize> = (0..self.tracks.len()).collect();
@@ -244,21 +247,41 @@ impl Tracker {
         }
     }
 
-    fn count(&mut self, look: &Look<'_>) {
+    /// `ends`: no more pictures come.
+    fn count(&mut self, now: &Moment, ends: bool) {
         for at in 0..self.tracks.len() {
             let track = &self.tracks[at];
-            let unseen = look.moment.at - track.last.at;
+            let unseen = now.at - track.last.at;
             if track.counted.is_some() || unseen > CROSSING_UNSEEN_SECONDS || !track.believed() {
                 continue;
             }
             let already_there = track.started.at - self.began_at < BEGIN_SECONDS;
-            if let Some(counted) = track.crossing(&self.layout, &look.moment, already_there) {
-                let double = self.is_double(at, look.moment.at);
-                let track = &mut self.tracks[at];
-                track.counted = Some(counted);
-                track.done = double;
+            let crossing = track.crossing(&self.layout, now, already_there, ends);
+            if crossing.is_none() {
+                continue;
             }
+            if self.is_ghost(at) {
+                self.tracks[at].take_for_ghost();
+                continue;
+            }
+            let double = self.is_double(at, now.at);
+            let track = &mut self.tracks[at];
+            track.counted = crossing;
+            track.done = double;
         }
+    }
+
+    /// Whether there is nothing but other vehicles where this one is thought to be.
+    fn is_ghost(&self, at: usize) -> bool {
+        let (track, rect) = (&self.tracks[at], self.tracks[at].rect());
+        let near = |other: &Track| other.rect().area() < GHOST_AREA_RATIO_MAX * rect.area();
+        let others: Vec<Rect> = self
+            .tracks
+            .iter()
+            .filter(|other| other.id != track.id && other.believed() && !other.doubtful() && near(other))
+            .map(Track::rect)
+            .collect();
+        track.doubtful() && rect.covered(&others) >= GHOST_COVERED
     }
 
     /// Whether another track was counted for the same vehicle.
@@ -323,11 +346,13 @@ impl Tracker {
 
     /// Ends every track: no more pictures come, or pictures of another kind.
     pub fn finish(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.count(&last, true);
+        }
         for track in std::mem::take(&mut self.tracks) {
             self.end(track);
         }
         self.ended.clear();
-        self.last_at = None;
     }
 
     /// The vehicles handed over since the last call.
