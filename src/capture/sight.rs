@@ -7,25 +7,23 @@ use std::time::Duration;
 use crate::capture::Obscurity;
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::imaging::{self, Limits, Luma};
+use crate::imaging::{self, Limits, Thumbnail};
 
-/// How often a picture is looked at for showing nothing: each look decodes it.
+/// How often a picture is looked at for showing nothing.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 /// So many looks in a row must find nothing: a lorry that passes close by, or a flash, is no covered lens.
 const LOOKS_OBSCURED: u32 = 3;
 /// So many looks in a row that cannot read the picture condemn the connection.
 const LOOKS_UNREADABLE: u32 = 3;
-/// The looked-at picture has at most so many columns.
-const COLUMNS_MAX: u32 = 64;
 
 // In the 8 bits of luma, which raw frames use from 16 to 235 only. Measured on the darkest and brightest twentieth of the small
 // picture, so that a few lamps or reflections decide nothing.
 /// A picture in which hardly anything is brighter is black.
-const DARK_MAX: u8 = 40;
+const DARK_MAX: f32 = 40.0;
 /// A picture in which hardly anything is darker is overexposed.
-const BRIGHT_MIN: u8 = 230;
+const BRIGHT_MIN: f32 = 230.0;
 /// A picture between whose dark and bright parts lies less shows one even grey.
-const SPREAD_MIN: u8 = 10;
+const SPREAD_MIN: f32 = 10.0;
 
 /// What a frame shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +83,7 @@ impl Judge {
     }
 
     fn look_closely(&mut self, frame: &Frame) -> Result<()> {
-        match imaging::luma(frame, COLUMNS_MAX, &self.limits) {
+        match imaging::thumbnail(frame, &self.limits) {
             Ok(small) => {
                 self.unreadable = 0;
                 self.found = obscurity(&small);
@@ -102,9 +100,9 @@ impl Judge {
 }
 
 /// Why the picture shows nothing; none when it shows something.
-fn obscurity(small: &Luma) -> Option<Obscurity> {
-    let mut samples = small.samples.clone();
-    samples.sort_unstable();
+fn obscurity(small: &Thumbnail) -> Option<Obscurity> {
+    let mut samples = small.values.clone();
+    samples.sort_unstable_by(f32::total_cmp);
     let at = |share: usize| samples.get(samples.len().saturating_sub(1) * share / 20).copied();
     let (dark, bright) = (at(1)?, at(19)?);
     if bright < DARK_MAX {

@@ -14,4 +14,4 @@ pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
 pub use sections::{
     Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Sync, Tls, Unit,
 };
-pub use traffic::{Homography, Lane, Line, Point, Region, Traffic};
+pub use traffic::{Homography, KeepCrops, Lane, Line, Point, Region, Traffic};

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::validation::rate;
-
 /// Fractions of the picture's width and height, from the top left.
 pub type Point = [f32; 2];
 
@@ -24,6 +22,10 @@ pub struct Traffic {
     pub passage_delay_ms: u64,
     /// Pictures of one vehicle that the classifier is asked about.
     pub crops_max: usize,
+    /// Of which vehicles the best picture is kept, within `store.crop_bytes_max`.
+    pub keep_crops: KeepCrops,
+    /// A vehicle that is unclassified, or classified with less confidence than this, is doubtful.
+    pub doubtful_below: f32,
     /// A clip's own frames a second, when it is replayed as fast as possible (`fps=0`).
     pub clip_fps: f64,
     /// The ground under the camera, for speeds.
@@ -40,10 +42,23 @@ impl Default for Traffic {
             lanes: Vec::new(),
             passage_delay_ms: 2_000,
             crops_max: 5,
+            keep_crops: KeepCrops::None,
+            doubtful_below: 0.6,
             clip_fps: 25.0,
             homography: Homography::default(),
         }
     }
+}
+
+/// Pictures of vehicles can show plates and people: none are kept unless somebody asks for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepCrops {
+    #[default]
+    None,
+    /// Those to learn from: see `doubtful_below`.
+    Doubtful,
+    All,
 }
 
 /// A counting line.
@@ -112,7 +127,14 @@ impl Traffic {
             .or_else(|| {
                 (!(1..=32).contains(&self.crops_max)).then(|| ("traffic.crops_max", "it must be from 1 to 32".into()))
             })
-            .or_else(|| rate("traffic.clip_fps", self.clip_fps))
+            .or_else(|| {
+                (!(0.0..=1.0).contains(&self.doubtful_below))
+                    .then(|| ("traffic.doubtful_below", "it is a confidence, from 0 to 1".into()))
+            })
+            .or_else(|| {
+                (!(self.clip_fps > 0.0 && self.clip_fps <= 240.0))
+                    .then(|| ("traffic.clip_fps", "it must be above 0 and at most 240".into()))
+            })
             .or_else(|| {
                 let sound = self.detector.chars().all(|c| c.is_ascii_alphanumeric() || "-.@".contains(c));
                 (self.detector.is_empty() || !sound)
@@ -221,6 +243,7 @@ mod tests {
                 "four points",
             ),
             (Traffic { passage_delay_ms: 1, ..Traffic::default() }, "100 to 60000"),
+            (Traffic { doubtful_below: 60.0, ..Traffic::default() }, "from 0 to 1"),
         ];
         for (traffic, part) in cases {
             let (_, reason) = traffic.problem().unwrap();

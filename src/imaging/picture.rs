@@ -94,6 +94,29 @@ impl Picture {
     }
 }
 
+impl Picture {
+    /// An upright region, three bytes a pixel; none for one that is empty or not within the picture.
+    pub(super) fn region_rgb(&self, region: Region) -> Option<Vec<u8>> {
+        let within = |start: u32, length: u32, whole: u32| {
+            length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
+        };
+        if !within(region.x, region.width, self.width()) || !within(region.y, region.height, self.height()) {
+            return None;
+        }
+        let channels = self.pixels.channels();
+        let part = self.turn.stored_region(region, self.stored);
+        let (left, width) = (part.x as usize * channels, part.width as usize * channels);
+        let rows = self.pixels.samples().chunks_exact(self.stored.0 as usize * channels);
+        let mut stored = Vec::with_capacity(width * part.height as usize);
+        for row in rows.skip(part.y as usize).take(part.height as usize) {
+            stored.extend_from_slice(row.get(left..left + width)?);
+        }
+        let mut rgb = Vec::with_capacity(region.width as usize * region.height as usize * 3);
+        self.turn.for_each_pixel(&stored, channels, (part.width, part.height), |pixel| rgb.extend_from_slice(&pixel));
+        Some(rgb)
+    }
+}
+
 /// A rectangle of an upright picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {

@@ -1,4 +1,4 @@
-//! Camera frames, raw ones included: as a [`Picture`], or as brightness alone for what need not see colours.
+//! Camera frames, raw ones included, as a [`Picture`], and raw ones as brightness alone for what need not see colours.
 
 use image::metadata::Orientation;
 
@@ -10,10 +10,9 @@ use crate::imaging::picture::{Picture, Pixels, Source};
 /// Black and white of limited-range luma (ITU-R BT.601).
 const BLACK: i32 = 16;
 
-/// Brightness of a picture, one byte a pixel, row by row. From raw frames in limited range as the camera gave it (16…235),
-/// from files in full range.
+/// Brightness of a raw frame, one byte a pixel, row by row, in limited range as the camera gave it (16…235).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Luma {
+pub(super) struct Luma {
     pub width: u32,
     pub height: u32,
     pub samples: Vec<u8>,
@@ -36,32 +35,16 @@ pub fn decode_frame(frame: &Frame, limits: &Limits) -> Result<Picture> {
     Ok(Picture::new(Pixels::Rgb(rgb), (width, height), Orientation::NoTransforms, Source::Raw(layout)))
 }
 
-/// The brightness of a frame, made smaller by the least whole number that leaves at most `width_max` columns; each sample
-/// is the mean of the square it stands for, so that noise goes with the size.
+/// The brightness of a raw frame, made smaller by the least whole number that leaves at most `width_max` columns; each
+/// sample is the mean of the square it stands for, so that noise goes with the size.
 ///
 /// # Errors
 /// As [`decode_frame`].
-pub fn luma(frame: &Frame, width_max: u32, limits: &Limits) -> Result<Luma> {
-    let Encoding::Raw { layout, width, height } = frame.encoding else {
-        let picture = decode(&frame.bytes, &frame.label, limits)?;
-        return Ok(match &picture.pixels {
-            Pixels::Grey(samples) => shrunk(samples, 1, picture.stored, width_max, |pixel| u32::from(pixel[0])),
-            Pixels::Rgb(samples) => shrunk(samples, 3, picture.stored, width_max, brightness),
-        });
-    };
-    limits.check((width, height), &frame.label)?;
-    let samples = raw_samples(frame, layout, (width, height))?;
+pub(super) fn luma(frame: &Frame, layout: Layout, size: (u32, u32), width_max: u32, limits: &Limits) -> Result<Luma> {
+    limits.check(size, &frame.label)?;
+    let samples = raw_samples(frame, layout, size)?;
     // Luma comes first in a pixel's two bytes, or in a plane of its own.
-    let stride = if layout == Layout::Yuyv { 2 } else { 1 };
-    Ok(shrunk(samples, stride, (width, height), width_max, |pixel| u32::from(pixel[0])))
-}
-
-/// The weights of ITU-R BT.601, in 256ths.
-fn brightness(pixel: &[u8]) -> u32 {
-    match pixel {
-        [red, green, blue] => (77 * u32::from(*red) + 150 * u32::from(*green) + 29 * u32::from(*blue)) >> 8,
-        _ => 0,
-    }
+    Ok(shrunk(samples, if layout == Layout::Yuyv { 2 } else { 1 }, size, width_max))
 }
 
 /// The frame's samples without what a driver's buffer holds behind them.
@@ -79,13 +62,7 @@ fn raw_samples(frame: &Frame, layout: Layout, (width, height): (u32, u32)) -> Re
     })
 }
 
-fn shrunk(
-    samples: &[u8],
-    stride: usize,
-    (width, height): (u32, u32),
-    width_max: u32,
-    value: impl Fn(&[u8]) -> u32,
-) -> Luma {
+fn shrunk(samples: &[u8], stride: usize, (width, height): (u32, u32), width_max: u32) -> Luma {
     let step = width.div_ceil(width_max.max(1)).max(1) as usize;
     let (columns, rows) = ((width as usize / step).max(1), (height as usize / step).max(1));
     let mut small = Vec::with_capacity(columns * rows);
@@ -95,7 +72,7 @@ fn shrunk(
         sums.fill(0);
         for row in band.chunks_exact(width as usize * stride) {
             for (sum, square) in sums.iter_mut().zip(row.chunks_exact(stride * across)) {
-                *sum += square.chunks_exact(stride).map(&value).sum::<u32>();
+                *sum += square.iter().step_by(stride).map(|&sample| u32::from(sample)).sum::<u32>();
             }
         }
         let count = (across * down) as u32;
@@ -204,7 +181,10 @@ mod tests {
         assert!(error.contains("has 32 bytes, the camera gave 31"), "{error}");
         let odd = decode_frame(&raw(Layout::Nv12, 7, 2, &bytes), &LIMITS).err().unwrap().to_string();
         assert!(odd.contains("must be even"), "{odd}");
-        assert!(luma(&raw(Layout::Nv12, 2_000, 2_000, &bytes), 64, &LIMITS).is_err(), "the limits hold for raw frames");
+        assert!(
+            decode_frame(&raw(Layout::Nv12, 2_000, 2_000, &bytes), &LIMITS).is_err(),
+            "the limits hold for raw frames"
+        );
     }
 
     #[test]
@@ -213,21 +193,14 @@ mod tests {
         let plane: Vec<u8> =
             (0..64).map(|at| if at % 8 < 4 { 50 } else { 200 } + if (at / 8 + at) % 2 == 0 { 0 } else { 2 }).collect();
         let nv12 = [&plane[..], &[128; 32]].concat();
-        let small = luma(&raw(Layout::Nv12, 8, 8, &nv12), 2, &LIMITS).unwrap();
+        let luma = |layout, bytes: &[u8], width_max| {
+            luma(&raw(layout, 8, 8, bytes), layout, (8, 8), width_max, &LIMITS).unwrap()
+        };
+        let small = luma(Layout::Nv12, &nv12, 2);
         assert_eq!(small, Luma { width: 2, height: 2, samples: vec![51, 201, 51, 201] });
         let yuyv: Vec<u8> = plane.iter().flat_map(|y| [*y, 128]).collect();
-        assert_eq!(luma(&raw(Layout::Yuyv, 8, 8, &yuyv), 2, &LIMITS).unwrap(), small);
-        let whole = luma(&raw(Layout::Yuyv, 8, 8, &yuyv), 640, &LIMITS).unwrap();
+        assert_eq!(luma(Layout::Yuyv, &yuyv, 2), small);
+        let whole = luma(Layout::Yuyv, &yuyv, 640);
         assert_eq!((whole.width, whole.height, whole.samples), (8, 8, plane));
-    }
-
-    #[test]
-    fn files_have_a_luma_too() {
-        let mut png = Vec::new();
-        let picture = image::RgbImage::from_pixel(30, 20, image::Rgb([255, 0, 0]));
-        picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
-        let small = luma(&frame(&png, Encoding::File), 10, &LIMITS).unwrap();
-        assert_eq!((small.width, small.height), (10, 6));
-        assert!(small.samples.iter().all(|sample| *sample == 76), "{:?}", small.samples);
     }
 }

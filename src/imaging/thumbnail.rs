@@ -32,8 +32,8 @@ pub struct Thumbnail {
 /// # Errors
 /// As [`decode_frame`](crate::imaging::decode_frame).
 pub fn thumbnail(frame: &Frame, limits: &Limits) -> Result<Thumbnail> {
-    if let Encoding::Raw { width, height, .. } = frame.encoding {
-        let small = luma(frame, WIDTH_MAX as u32, limits)?;
+    if let Encoding::Raw { layout, width, height } = frame.encoding {
+        let small = luma(frame, layout, (width, height), WIDTH_MAX as u32, limits)?;
         return Ok(Thumbnail {
             width: small.width as usize,
             height: small.height as usize,

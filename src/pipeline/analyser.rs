@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::classifier::{Classifier, Detector, Manifest, type_probabilities};
-use crate::config;
+use crate::config::{self, KeepCrops};
 use crate::error::Result;
 use crate::frame::{Frame, Rect};
 use crate::imaging::{self, Limits, Picture, Placement, Target, Tensoriser, Thumbnail};
@@ -184,10 +184,12 @@ impl<'a> Analyser<'a> {
     fn take_crops(&mut self, picture: &Picture) -> Result<()> {
         let input = &self.judge.manifest.input;
         let target = Target { width: input.width, height: input.height, fit: input.fit };
+        let keep = self.settings.traffic.keep_crops != KeepCrops::None;
         for track in self.tracker.tracks() {
             let Some(wanted) = self.crops.wanted(track, (picture.width(), picture.height())) else { continue };
             let tensor = self.tensoriser.tensor_of_region(picture, wanted.region, &target)?;
-            self.crops.put(track, wanted, tensor);
+            let jpeg = keep.then_some(|| imaging::jpeg_of_region(picture, wanted.region));
+            self.crops.put(track, wanted, (tensor, target.width as usize), jpeg)?;
         }
         Ok(())
     }
@@ -213,6 +215,13 @@ impl<'a> Analyser<'a> {
             votes.push(crate::traffic::Vote { probabilities, weight: crop.weight });
         }
         let said = consensus(&votes, manifest.thresholds.unclassified_below);
+        // Unclassified has no confidence.
+        let doubtful = said.confidence < self.settings.traffic.doubtful_below;
+        let crop = self.crops.take_jpeg(track.id).filter(|_| match self.settings.traffic.keep_crops {
+            KeepCrops::None => false,
+            KeepCrops::Doubtful => doubtful,
+            KeepCrops::All => true,
+        });
         Ok(Some(Passage {
             id: Uuid::new_v4().to_string(),
             class: said.class,
@@ -228,7 +237,7 @@ impl<'a> Analyser<'a> {
             counted: counted.stamp,
             model: manifest.name.clone(),
             model_version: manifest.version.clone(),
-            crop: None,
+            crop,
         }))
     }
 }

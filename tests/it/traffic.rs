@@ -67,7 +67,8 @@ fn seen(store: &Store) {
 
 const HOUR: &str = "from=2026-05-04T12:00:00Z&to=2026-05-04T13:00:00Z";
 
-fn intervals(unit: &Unit, token: &str, query: &str) -> Vec<Value> {
+/// The intervals that a query gives.
+pub fn intervals(unit: &Unit, token: &str, query: &str) -> Vec<Value> {
     let reply = unit.get(&format!("/api/traffic/counts?{query}"), token);
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["data"]["intervals"].as_array().unwrap().clone()
