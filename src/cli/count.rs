@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::capture::{FrameSource, Replay, ReplaySpec};
 use crate::cli::table::table;
 use crate::cli::{Context, quiet, say, say_json};
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
 use crate::pipeline::{Analyser, Followed, Judge, Settings, Stages, eye};
@@ -36,25 +35,13 @@ pub struct Arguments {
     trace: bool,
 }
 
-/// The clip's own time: it begins at zero.
-struct ClipClock {
-    start: Instant,
-}
-
-impl Clock for ClipClock {
-    fn now(&self) -> Stamp {
-        let monotonic = self.start.elapsed();
-        Stamp { at: Timestamp::now(), monotonic, synced: false, boot_id: "".into() }
-    }
-}
-
 /// What was seen in the whole clip.
 #[derive(Default)]
 struct Seen {
     frames: u64,
     analysed: u64,
     unreadable: u64,
-    passages: Vec<(f64, Passage)>,
+    passages: Vec<Passage>,
     stages: [Duration; 5],
 }
 
@@ -88,18 +75,18 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
 
 fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<Seen> {
     let spec = ReplaySpec { path: arguments.clip.clone(), fps: Some(0.0), repeat: false };
-    let clock = Arc::new(ClipClock { start: Instant::now() });
-    let mut source = Replay::open(spec, fps, clock, Box::new(|_| true))?;
+    let mut source = Replay::open(spec, fps, Arc::new(SystemClock::new()), Box::new(|_| true))?;
     let mut seen = Seen::default();
     let progress = progress();
-    while let Some(frame) = source.next()? {
-        let at = seen.frames as f64 / fps;
+    while let Some(mut frame) = source.next()? {
+        // The clip's own time: it begins at zero.
+        frame.captured.monotonic = Duration::from_secs_f64(seen.frames as f64 / fps);
         seen.frames += 1;
         progress.inc(1);
         match analyser.look(&frame) {
             Ok(analysis) => {
                 seen.analysed += u64::from(analysis.analysed);
-                seen.add(at, analysis.passages);
+                seen.passages.extend(analysis.passages);
                 seen.time(&analysis.stages);
                 if arguments.trace {
                     trace(frame.sequence, &analysis.followed)?;
@@ -112,8 +99,7 @@ fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<S
         }
     }
     progress.finish_and_clear();
-    let end = seen.frames as f64 / fps;
-    seen.add(end, analyser.finish()?);
+    seen.passages.extend(analyser.finish()?);
     if seen.frames == 0 {
         return Err(Error::validation(format!("{} holds no JPEG pictures.", arguments.clip.display())));
     }
@@ -129,15 +115,16 @@ fn trace(frame: u64, followed: &[Followed]) -> Result<()> {
 }
 
 impl Seen {
-    fn add(&mut self, at: f64, passages: Vec<Passage>) {
-        self.passages.extend(passages.into_iter().map(|passage| (at, passage)));
-    }
-
     fn time(&mut self, stages: &Stages) {
         for (sum, (_, took)) in self.stages.iter_mut().zip(stages.named()) {
             *sum += took;
         }
     }
+}
+
+/// Since the clip's beginning.
+fn seconds(stamp: &Stamp) -> f64 {
+    stamp.monotonic.as_secs_f64()
 }
 
 fn progress() -> ProgressBar {
@@ -150,18 +137,19 @@ fn progress() -> ProgressBar {
 
 fn tell(arguments: &Arguments, seen: &Seen) -> Result<()> {
     if arguments.json {
-        for (at, passage) in &seen.passages {
+        for passage in &seen.passages {
             say_json(&json!({
-                "recorded_at_seconds": at, "class": passage.class, "confidence": passage.confidence,
+                "started_at_seconds": seconds(&passage.started), "counted_at_seconds": seconds(&passage.counted),
+                "ended_at_seconds": seconds(&passage.ended), "class": passage.class, "confidence": passage.confidence,
                 "crops": passage.crops, "line": passage.line, "direction": passage.direction, "lane": passage.lane,
                 "speed_kmh": passage.speed_kmh,
             }))?;
         }
     } else {
-        let row = |(at, passage): &(f64, Passage)| {
+        let row = |passage: &Passage| {
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
             vec![
-                format!("{at:.1}"),
+                format!("{:.1}", seconds(&passage.counted)),
                 passage.class.clone(),
                 format!("{:.2}", passage.confidence),
                 passage.crops.to_string(),
