@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use image::{GrayImage, ImageFormat};
 
 use crate::pictures::generated;
-use crate::unit::{Unit, run};
+use crate::traffic::intervals;
+use crate::unit::{PASSWORD, Unit, run};
 
 fn until_health_says(unit: &Unit, reason: &str) -> serde_json::Value {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -27,15 +28,42 @@ fn replayed(picture: &[u8], settings: &[(&str, &str)]) -> (Unit, tempfile::TempD
     (Unit::with(&[&[("CAPTURE__SOURCE", source.as_str())], settings].concat()), recording)
 }
 
+/// Waits until the unit has not watched for a second, for this reason.
+fn until_unwatched(unit: &Unit, reason: &str) {
+    let series = format!("vehicle_classifier_watch_seconds_total{{state=\"{reason}\"}}");
+    let admin = unit.token("alma", PASSWORD);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while unit.metric(&admin, &series) < 1.0 {
+        assert!(Instant::now() < deadline, "never {reason}:\n{}", unit.log.text());
+        std::thread::yield_now();
+    }
+}
+
+/// Dashboards learn from the counts that the unit was not watching, and why.
+fn assert_told(unit: Unit, reason: &str) {
+    // What is not stored yet is, when it stops.
+    let unit = unit.stop_and_restart();
+    let days = intervals(&unit, &unit.token("alma", PASSWORD), "interval=1d");
+    let seconds: f64 = days.iter().filter_map(|day| day["reasons"][reason].as_f64()).sum();
+    assert!(seconds >= 1.0, "{reason}: {days:?}");
+}
+
 #[test]
 fn a_picture_that_stands_still_degrades_the_unit() {
     let still = generated(320, 240, 1, ImageFormat::Jpeg);
-    let (unit, _recording) = replayed(&still, &[("CAPTURE__FROZEN_AFTER_MS", "1000")]);
+    let (unit, recording) = replayed(&still, &[("CAPTURE__FROZEN_AFTER_MS", "1000")]);
     let health = until_health_says(&unit, "picture stands still");
     assert_eq!((&health["status"], &health["camera_connected"]), (&"degraded".into(), &true.into()));
     let admin = unit.account("alma", "admin");
     assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_state{state=\"frozen\"}"), 1.0);
     assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_faults_total{fault=\"frozen\"}"), 1.0);
+    until_unwatched(&unit, "frozen");
+    // Something else comes before the camera.
+    std::fs::write(recording.path().join("1.jpg"), generated(320, 240, 2, ImageFormat::Jpeg)).unwrap();
+    while unit.metric(&admin, "vehicle_classifier_camera_state{state=\"connected\"}") < 1.0 {
+        std::thread::yield_now();
+    }
+    assert_told(unit, "frozen");
 }
 
 #[test]
@@ -46,6 +74,8 @@ fn a_black_picture_degrades_the_unit() {
     until_health_says(&unit, "picture is black");
     let admin = unit.account("alma", "admin");
     assert_eq!(unit.metric(&admin, "vehicle_classifier_camera_state{state=\"dark\"}"), 1.0);
+    until_unwatched(&unit, "obscured");
+    assert_told(unit, "obscured");
 }
 
 #[test]
@@ -66,6 +96,8 @@ fn a_camera_that_is_not_there_is_named_with_the_remedy_and_does_not_keep_the_uni
     let sick = run(state.path(), &["doctor", "--config", file.to_str().unwrap()], "");
     let said = String::from_utf8(sick.stdout).unwrap();
     assert!(!sick.status.success() && said.contains("Plug the camera in"), "{said}");
+    until_unwatched(&unit, "camera_down");
+    assert_told(unit, "camera_down");
 }
 
 #[test]

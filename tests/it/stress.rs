@@ -1,0 +1,137 @@
+//! From pictures to passages, whole: a composed road whose traffic is known, through the detector, the tracker and the
+//! classifier, on the command line and in a running unit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::road::{Chance, FPS, Road, Truth};
+use crate::unit::{Unit, run};
+
+/// An upright line in the middle: from the bottom to the top, so that `forward` is to the right.
+const CONFIGURATION: &str = r#"
+[[traffic.lines]]
+name = "gate"
+from = [0.5, 1.0]
+to = [0.5, 0.0]
+forward = "right"
+backward = "left"
+
+[traffic]
+clip_fps = 10
+keep_crops = "all"
+"#;
+
+/// What is counted may be this many seconds off: a vehicle that others hide is seen again a little later.
+const OFF_MAX: f64 = 1.0;
+
+/// Writes the road as a clip and the configuration beside it.
+fn recorded(mut road: Road, directory: &Path) -> Vec<Truth> {
+    let mut clip = Vec::new();
+    while let Some(frame) = road.frame() {
+        clip.extend(frame);
+    }
+    std::fs::write(directory.join("clip.mjpeg"), clip).unwrap();
+    std::fs::write(directory.join("config.toml"), CONFIGURATION).unwrap();
+    road.truth()
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Score {
+    right: usize,
+    missed: usize,
+    double: usize,
+    invented: usize,
+}
+
+/// Pairs what was counted with what passed: same direction, nearest in time.
+fn score(truth: &[Truth], counted: &[(f64, String)]) -> Score {
+    let mut score = Score::default();
+    let mut open = vec![true; truth.len()];
+    for (at, direction) in counted {
+        let off = |one: &Truth| (one.from - at).max(at - one.until).max(0.0);
+        let mut near: Vec<usize> =
+            (0..truth.len()).filter(|&n| truth[n].direction == direction && off(&truth[n]) <= OFF_MAX).collect();
+        near.sort_by(|&a, &b| off(&truth[a]).total_cmp(&off(&truth[b])));
+        match near.iter().find(|&&n| open[n]) {
+            Some(&n) => {
+                open[n] = false;
+                score.right += 1;
+            }
+            None if near.is_empty() => score.invented += 1,
+            None => score.double += 1,
+        }
+    }
+    score.missed = open.iter().filter(|open| **open).count();
+    score
+}
+
+/// `ROAD_VEHICLES` lets more pass: 100 on each road take minutes without optimisation.
+fn counted_on_a_road(seed: u64) {
+    let vehicles = std::env::var("ROAD_VEHICLES").ok().and_then(|number| number.parse().ok()).unwrap_or(25);
+    let directory = tempfile::tempdir().unwrap();
+    let truth = recorded(Road::new(vehicles, Chance(seed)), directory.path());
+    assert_eq!(truth.len(), vehicles);
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (config, clip, fps) = (place("config.toml"), place("clip.mjpeg"), FPS.to_string());
+    let output = run(directory.path(), &["--config", &config, "count", &clip, "--fps", &fps, "--json"], "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let passage = |line: &str| {
+        let passage: Value = serde_json::from_str(line).unwrap();
+        (passage["counted_at_seconds"].as_f64().unwrap(), passage["direction"].as_str().unwrap().to_owned())
+    };
+    let counted: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(passage).collect();
+    let score = score(&truth, &counted);
+    let (right, all) = (score.right as f64, counted.len() as f64);
+    eprintln!("{score:?}: precision {:.3}, recall {:.3}", right / all, right / vehicles as f64);
+    assert!(right >= 0.95 * all && right >= 0.95 * vehicles as f64 && score.double == 0, "{score:?}");
+}
+
+#[test]
+fn a_busy_road_is_counted_vehicle_by_vehicle() {
+    counted_on_a_road(1);
+}
+
+#[test]
+fn another_busy_road_is_counted_vehicle_by_vehicle() {
+    counted_on_a_road(2);
+}
+
+#[test]
+fn what_passes_before_a_units_camera_is_in_its_ledger_with_a_picture() {
+    let directory = tempfile::tempdir().unwrap();
+    let truth = recorded(Road::new(6, Chance(4)), directory.path());
+    let config = directory.path().join("config.toml");
+    let source = format!("replay:{}?fps=0", directory.path().join("clip.mjpeg").display());
+    let unit = Unit::with(&[("--config", config.to_str().unwrap()), ("CAPTURE__SOURCE", &source)]);
+    unit.log.wait_for("the replay has ended");
+    let token = unit.account("ann", "user");
+    let passages = loop {
+        let page = unit.get("/api/traffic/passages", &token).json();
+        let passages = page["data"]["passages"].as_array().unwrap().clone();
+        if passages.len() >= truth.len() {
+            break passages;
+        }
+        std::thread::yield_now();
+    };
+    // A vehicle that is too small to classify has no picture worth keeping.
+    let pictured = passages.iter().filter(|passage| passage["crops"] != 0).count();
+    assert!(2 * pictured >= passages.len(), "{passages:?}");
+    let mut ways = BTreeMap::<String, usize>::new();
+    for passage in &passages {
+        assert_eq!(passage["line"], "gate", "{passage}");
+        *ways.entry(passage["direction"].as_str().unwrap().to_owned()).or_default() += 1;
+        let crop = unit.get(&format!("/api/traffic/passages/{}/crop", passage["id"].as_str().unwrap()), &token);
+        if passage["crops"] == 0 {
+            assert_eq!(crop.status, 404, "{passage}");
+            continue;
+        }
+        assert_eq!((crop.status, crop.header("content-type")), (200, Some("image/jpeg")), "{}", crop.text());
+        let picture = image::load_from_memory(&crop.body).unwrap();
+        assert!(picture.width() > 48 && picture.height() > 20, "{} × {}", picture.width(), picture.height());
+    }
+    let mut known = BTreeMap::<String, usize>::new();
+    truth.iter().for_each(|one| *known.entry(one.direction.to_owned()).or_default() += 1);
+    assert_eq!(ways, known);
+}
