@@ -7,7 +7,7 @@ format := .ci/stage formatting cargo fmt --check
 crates := .ci/stage 'yocto crates' .ci/yocto-crates --check
 clippy := .ci/stage clippy cargo clippy --locked --all-targets -- -D warnings
 
-.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device test-appliance yocto-crates clean
+.PHONY: help setup build run check test stages bench deb test-package build-arm64 test-arm64 test-device test-appliance yocto-crates licences deny fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,7 @@ stages:
 	@$(crates)
 	@$(clippy)
 	@.ci/stage 'yocto layer' yocto/check
+	@.ci/stage licences .ci/licences
 	@.ci/stage build cargo test --locked --no-run
 	@.ci/stage 'unit tests' cargo test --locked --lib --bins
 	@.ci/stage 'integration tests' cargo test --locked --test '*'
@@ -87,6 +88,15 @@ test-appliance: ## install the package on an emulated machine, hang it and cut i
 
 yocto-crates: ## list the crates of Cargo.lock in the Yocto layer
 	.ci/yocto-crates
+
+licences: ## list the licences of what is compiled in; fails when one is not allowed (deny.toml)
+	@.ci/licences
+
+deny: ## check advisories, licences, banned crates and sources (needs cargo-deny and the network)
+	cargo deny check
+
+fuzz: setup ## fuzz every target for a quarter of an hour (fuzz/run --help)
+	fuzz/run
 
 clean: ## remove what was built and what `make run` keeps; what set-up fetched stays
 	cargo clean

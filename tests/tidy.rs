@@ -328,10 +328,52 @@ fn excuses_are_few_and_nothing_is_left_for_later() {
     none("left for later", &offenders);
 }
 
+/// Every test there is, by its function's name.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for source in rust(&["src", "tests"]) {
+        let lines: Vec<_> = source.text.lines().map(str::trim_start).collect();
+        for at in lines.iter().enumerate().filter(|(_, line)| **line == "#[test]").map(|(at, _)| at) {
+            let name = lines[at..].iter().find_map(|line| line.strip_prefix("fn ")?.split('(').next());
+            found.extend(name.map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_attack_on_the_security_page_names_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let tables = page.split("## Attacks and answers").nth(1).unwrap().split("### By hand").next().unwrap();
+    let tests = tests();
+    let (mut offenders, mut rows) = (Vec::new(), 0);
+    for row in tables.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---")).map(str::trim_end) {
+        let Some((item, named)) = row
+            .trim_matches('|')
+            .split_once('|')
+            .map(|(item, rest)| (item.trim(), rest.rsplit('|').next().unwrap_or_default().trim()))
+        else {
+            continue;
+        };
+        if item == "item" {
+            continue;
+        }
+        rows += 1;
+        let names: Vec<_> = named.split('`').map(str::trim).filter(|name| !name.is_empty()).collect();
+        if names.is_empty() {
+            offenders.push(format!("{item}: no test"));
+        }
+        let missing = names.into_iter().filter(|name| !tests.contains(*name));
+        offenders.extend(missing.map(|name| format!("{item}: there is no test {name}")));
+    }
+    assert!(rows >= 25, "the tables are not where this test looks");
+    none("attacks without their tests", &offenders);
+}
+
 #[test]
 fn the_tree_names_no_machine_of_ours() {
     let mut files = Vec::new();
-    for directory in ["src", "tests", "benches", "docs", "models", ".ci", ".cargo", "systemd", "yocto"] {
+    for directory in ["src", "tests", "benches", "fuzz/checks", "docs", "models", ".ci", ".cargo", "systemd", "yocto"] {
         collect(
             Path::new(directory),
             &[".rs", ".md", ".py", ".json", ".toml", ".txt", ".html", ".js", ".service", "setup", "run", "stage"],

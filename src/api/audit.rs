@@ -20,12 +20,12 @@ const PAGE_MAX: u32 = 1_000;
 #[endpoint(
     tags("audit"),
     parameters(
-        ("user" = Option<String>, Query, description = "Account or service token name"),
-        ("action" = Option<String>, Query, description = "For example `auth.token`"),
-        ("outcome" = Option<String>, Query, description = "`success`, `denied` or `failure`"),
-        ("from" = Option<String>, Query, description = "RFC 3339, inclusive"),
-        ("to" = Option<String>, Query, description = "RFC 3339, exclusive"),
-        ("limit" = Option<usize>, Query, description = "1 to 1000, 100 by default"),
+        ("user" = Option<String>, Query, description = "Account or service token name", min_length = 1, max_length = 128),
+        ("action" = Option<String>, Query, description = "For example `auth.token`", min_length = 1, max_length = 128),
+        ("outcome" = Option<String>, Query, description = "`success`, `denied` or `failure`", pattern = "^(success|denied|failure)$"),
+        ("from" = Option<String>, Query, format = DateTime, description = "RFC 3339, inclusive"),
+        ("to" = Option<String>, Query, format = DateTime, description = "RFC 3339, exclusive"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
         ("cursor" = Option<i64>, Query, description = "`next_cursor` of the page before"),
         ("verify" = Option<bool>, Query, description = "Walk the whole hash chain")
     ),

@@ -26,6 +26,8 @@ const JPEG: HeaderValue = HeaderValue::from_static("image/jpeg");
 /// A camera that gives nothing for this long ends the stream: the client sees it at once when it asks again.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
+/// Slower is a still picture; and what is almost 0 has no pause that a duration could hold.
+const FPS_MIN: f64 = 0.1;
 
 /// The last picture with tracks drawn in, which all clients share, and when the next one may be made.
 #[derive(Default)]
@@ -44,7 +46,10 @@ struct Overlay {
 #[endpoint(
     tags("camera"),
     parameters(("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in")),
-    responses((status_code = 200, description = "JPEG", body = String, content_type = "image/jpeg")),
+    responses(
+        (status_code = 200, description = "JPEG", body = String, content_type = "image/jpeg"),
+        (status_code = 404, description = "NOT_FOUND: no camera is configured")
+    ),
     security(["bearer" = []])
 )]
 pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
@@ -72,9 +77,12 @@ pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) 
     tags("camera"),
     parameters(
         ("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in (at most `api.overlay_fps_max`)"),
-        ("fps" = Option<f64>, Query, description = "Frames a second at most; `api.stream_fps_max` when absent")
+        ("fps" = Option<f64>, Query, description = "Frames a second at most, 0.1 or more; `api.stream_fps_max` when absent", minimum = 0.1)
     ),
-    responses((status_code = 200, description = "Frames until either side ends them", body = String, content_type = "multipart/x-mixed-replace")),
+    responses(
+        (status_code = 200, description = "Frames until either side ends them", body = String, content_type = "multipart/x-mixed-replace"),
+        (status_code = 404, description = "NOT_FOUND: no camera is configured")
+    ),
     security(["bearer" = []])
 )]
 pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
@@ -82,9 +90,9 @@ pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     query::only(req, &["overlay", "fps"])?;
     let overlay = query::flag(req, "overlay")?;
     let fps_max = api.config.api.stream_fps_max;
-    let fps = query::parsed::<f64>(req, "fps", "a number above 0")?.unwrap_or(fps_max);
-    if fps.is_nan() || fps <= 0.0 {
-        return Err(Error::validation("The query parameter `fps` must be a number above 0.")
+    let fps = query::parsed::<f64>(req, "fps", "a number from 0.1 on")?.unwrap_or(fps_max);
+    if fps.is_nan() || fps < FPS_MIN {
+        return Err(Error::validation("The query parameter `fps` must be a number from 0.1 on.")
             .detail("parameter", "fps")
             .into());
     }

@@ -33,7 +33,7 @@ pub struct FileForm {
 #[expect(dead_code, reason = "read only as a schema: the body is streamed")]
 pub struct FilesForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
-    #[salvo(schema(value_type = Vec<String>))]
+    #[salvo(schema(value_type = Vec<String>, format = Binary, min_items = 1))]
     files: Vec<String>,
 }
 

@@ -4,8 +4,8 @@ use salvo::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use salvo::oapi::security::{Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes};
 use salvo::oapi::swagger_ui::SwaggerUi;
 use salvo::oapi::{
-    BasicType, Content, Header, Info, License, Object, OpenApi, Operation, ParameterIn, RefOr, Response as Described,
-    Schema, SecurityRequirement, SecurityScheme, ToSchema,
+    BasicType, Content, Header, Info, KnownFormat, License, Object, OpenApi, Operation, ParameterIn, RefOr,
+    Response as Described, Schema, SchemaFormat, SecurityRequirement, SecurityScheme, ToSchema,
 };
 use salvo::prelude::{Response, Router, Text, handler};
 
@@ -18,6 +18,15 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const INDEX: &str = include_str!("page/docs.html");
 const START: &str = include_str!("page/docs.js");
 pub const OPENAPI_PATH: &str = "/api/openapi.json";
+/// Bodies that are taken besides the one that an endpoint's attribute names: the end of the path, the media type, and whether
+/// the schema is the same or just bytes.
+const FURTHER_BODIES: [(&str, &str, bool); 5] = [
+    ("/auth/token", "application/json", true),
+    ("/vehicle/classify", "image/*", false),
+    ("/vehicle/classify-batch", "image/*", false),
+    ("/vehicle/report", "image/*", false),
+    ("/infer", "application/octet-stream", false),
+];
 
 /// `router` with its description and Swagger UI beside it.
 pub fn with_docs(router: Router) -> Router {
@@ -47,12 +56,24 @@ pub fn description(router: &Router) -> OpenApi {
         .add_security_scheme("login", SecurityScheme::OAuth2(login))
         .merge_router(router);
     let schema = ErrorBody::to_schema(&mut description.components);
-    for item in description.paths.values_mut() {
+    for (path, item) in description.paths.iter_mut() {
         for operation in item.operations.values_mut() {
+            add_bodies(path, operation);
             add_errors(operation, &schema);
         }
     }
     description
+}
+
+fn add_bodies(path: &str, operation: &mut Operation) {
+    let Some(body) = operation.request_body.as_mut() else { return };
+    for (_, media_type, same) in FURTHER_BODIES.iter().filter(|(end, _, _)| path.ends_with(end)) {
+        let bytes = || {
+            Content::new(Object::with_type(BasicType::String).format(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+        };
+        let content = body.contents.values().next().filter(|_| *same).cloned().unwrap_or_else(bytes);
+        body.contents.insert((*media_type).to_owned(), content);
+    }
 }
 
 /// The errors that can really happen to an operation follow from what it takes; conflicts it names itself.
@@ -81,6 +102,9 @@ fn add_errors(operation: &mut Operation, schema: &RefOr<Schema>) {
     }
     for (status, response) in operation.responses.iter_mut() {
         let RefOr::Type(response) = response else { continue };
+        if let Some(content) = response.contents.get_mut("text/event-stream") {
+            *content = Content::new(event());
+        }
         if !status.starts_with(['4', '5']) {
             continue;
         }
@@ -93,6 +117,16 @@ fn add_errors(operation: &mut Operation, schema: &RefOr<Schema>) {
         let text = Header::new(Object::with_type(BasicType::String)).description(header.1);
         response.headers.insert(header.0.to_owned(), text);
     }
+}
+
+/// One event of a stream (WHATWG HTML, section 9.2), as readers of streams see it.
+fn event() -> Object {
+    let text = |what: &str| Object::with_type(BasicType::String).description(what);
+    Object::new()
+        .property("id", text("Number of a passage; `Last-Event-ID` resumes behind it"))
+        .property("event", text("`passage`, `health`, `gap` or `reset`"))
+        .property("data", text("JSON"))
+        .property("retry", Object::with_type(BasicType::Integer).description("Milliseconds"))
 }
 
 #[handler]

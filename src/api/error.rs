@@ -24,7 +24,7 @@ pub struct ErrorBody {
     pub details: Map<String, Value>,
     pub request_id: String,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub timestamp: Timestamp,
     /// Below `/v2` only: the message again, where the Open Inference Protocol has it.
     #[serde(skip_serializing_if = "Option::is_none")]

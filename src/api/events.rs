@@ -39,8 +39,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[endpoint(
     tags("traffic"),
     parameters(
-        ("Last-Event-ID" = Option<i64>, Header, description = "`id` of the last event seen: resumes behind it without loss"),
-        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept")
+        ("Last-Event-ID" = Option<i64>, Header, description = "`id` of the last event seen: resumes behind it without loss", minimum = 0),
+        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept", minimum = 0)
     ),
     responses((status_code = 200, description = "Events until either side ends them", body = String, content_type = "text/event-stream")),
     security(["bearer" = []])
@@ -69,9 +69,12 @@ fn last_event_id(req: &Request) -> Result<Option<i64>> {
         Error::validation("Last-Event-ID must be the id of an event of this unit: a number.")
             .detail("parameter", "last_event_id")
     };
+    let read = |text: &str| text.parse().ok().filter(|id| *id >= 0).ok_or_else(bad);
     let header = req.headers().get(LAST_EVENT_ID).map(|value| value.to_str().map_err(|_| bad())).transpose()?;
-    let text = header.filter(|text| !text.is_empty()).or_else(|| query::text(req, "last_event_id"));
-    text.map(|text| text.parse().ok().filter(|id| *id >= 0).ok_or_else(bad)).transpose()
+    let of_header = header.filter(|text| !text.is_empty()).map(read).transpose()?;
+    let of_query = query::text(req, "last_event_id").map(read).transpose()?;
+    // Browsers send the header by themselves, when they resume what the query began.
+    Ok(of_header.or(of_query))
 }
 
 /// Behind which passage to begin, and what to tell first.

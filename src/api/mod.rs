@@ -222,11 +222,13 @@ fn routes() -> Router {
 
 fn user_routes() -> Router {
     Router::with_path("users").push(Router::with_path("me").hoop(Gate(Permission::Account)).get(users::me)).push(
-        Router::new()
-            .hoop(Gate(Permission::Admin))
-            .get(users::list)
-            .post(users::create)
-            .push(Router::with_path("{name}").get(users::one).patch(users::update).delete(users::delete)),
+        Router::new().hoop(Gate(Permission::Admin)).get(users::list).post(users::create).push(
+            Router::with_path("{name}")
+                .filter_fn(|req, _| !req.uri().path().ends_with("/me"))
+                .get(users::one)
+                .patch(users::update)
+                .delete(users::delete),
+        ),
     )
 }
 

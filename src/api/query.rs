@@ -108,10 +108,10 @@ pub fn flag(req: &Request, name: &str) -> Result<bool> {
 /// # Errors
 /// Validation for an empty one and for one longer than any stored.
 pub fn word(req: &Request, name: &str) -> Result<Option<String>> {
-    const BYTES_MAX: usize = 128;
+    const CHARACTERS_MAX: usize = 128;
     match text(req, name) {
-        Some(word) if word.is_empty() || word.len() > BYTES_MAX => {
-            let message = format!("The query parameter `{name}` must have from 1 to {BYTES_MAX} bytes.");
+        Some(word) if !(1..=CHARACTERS_MAX).contains(&word.chars().count()) => {
+            let message = format!("The query parameter `{name}` must have from 1 to {CHARACTERS_MAX} characters.");
             Err(Error::validation(message).detail("parameter", name))
         }
         word => Ok(word.map(str::to_owned)),

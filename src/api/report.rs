@@ -26,9 +26,11 @@ pub struct ReportForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
     #[salvo(schema(value_type = String, format = Binary))]
     file: String,
-    /// At most 64 letters, digits, `.`, `_`, `:` and `-`; made up when absent.
+    /// At most 64 letters, digits, `.`, `_`, `:` and `-`, at least one a letter or digit; made up when absent.
+    #[salvo(schema(pattern = "^[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length = 64))]
     vehicle_id: Option<String>,
     /// `json` (default) or `html`.
+    #[salvo(schema(pattern = "^(json|html)$"))]
     format: Option<String>,
 }
 
@@ -89,8 +91,8 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
 #[endpoint(
     tags("vehicle"),
     parameters(
-        ("vehicle_id" = String, Path, description = "At most 64 letters, digits, `.`, `_`, `:` and `-`"),
-        ("format" = Option<String>, Query, description = "`json` (default) or `html`")
+        ("vehicle_id" = String, Path, description = "At most 64 letters, digits, `.`, `_`, `:` and `-`, at least one a letter or digit", pattern = "^[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length = 64),
+        ("format" = Option<String>, Query, description = "`json` (default) or `html`", pattern = "^(json|html)$")
     ),
     responses(
         (status_code = 200, description = "The report, as JSON or as HTML", content(

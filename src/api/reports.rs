@@ -36,14 +36,14 @@ const COLUMNS: [&str; 11] = [
 #[endpoint(
     tags("vehicle"),
     parameters(
-        ("from" = Option<String>, Query, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
-        ("to" = Option<String>, Query, description = "RFC 3339, exclusive", example = json!("2026-05-02T00:00:00Z")),
-        ("vehicle_id" = Option<String>, Query, description = "Of this vehicle only"),
-        ("class" = Option<String>, Query, description = "Of this class only, for example `bus`"),
+        ("from" = Option<String>, Query, format = DateTime, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
+        ("to" = Option<String>, Query, format = DateTime, description = "RFC 3339, exclusive", example = json!("2026-05-02T00:00:00Z")),
+        ("vehicle_id" = Option<String>, Query, description = "Of this vehicle only", min_length = 1, max_length = 128),
+        ("class" = Option<String>, Query, description = "Of this class only, for example `bus`", min_length = 1, max_length = 128),
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
         ("limit" = Option<u32>, Query, description = "1 to 500, 50 by default", minimum = 1, maximum = 500),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),
     responses((status_code = 200, description = "A page of reports", content(
         ("application/json" = Success<ReportPage>), ("text/csv" = String)

@@ -27,7 +27,7 @@ pub struct UserForm {
     #[salvo(schema(value_type = String, pattern = "^(user|admin)$"))]
     role: Role,
     /// 15 to 128 characters unless configured otherwise, and none that is guessed first.
-    #[salvo(schema(format = "password", max_length = 128))]
+    #[salvo(schema(format = "password", min_length = 15, max_length = 128))]
     password: String,
     /// The account opens nothing until its owner has changed the password; true when absent.
     must_change_password: Option<bool>,
@@ -44,7 +44,7 @@ pub struct UserPatch {
     /// A disabled account's tokens are void at once.
     enabled: Option<bool>,
     /// A new password; every token of the account becomes void.
-    #[salvo(schema(format = "password", max_length = 128))]
+    #[salvo(schema(format = "password", min_length = 15, max_length = 128))]
     password: Option<String>,
     /// Only with `password`; true when absent.
     must_change_password: Option<bool>,

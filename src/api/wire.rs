@@ -17,7 +17,7 @@ pub struct Success<T: ToSchema + 'static> {
     /// Always `success`.
     pub status: &'static str,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub timestamp: Timestamp,
     pub data: T,
 }
@@ -115,7 +115,7 @@ pub struct Health {
     pub version: &'static str,
     pub uptime_seconds: u64,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub timestamp: Timestamp,
 }
 
@@ -301,7 +301,7 @@ pub struct UserWire {
     /// The account opens nothing but `POST /auth/password` until its password is changed.
     pub must_change_password: bool,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
 }
 
@@ -367,7 +367,7 @@ pub struct AuditWire {
     pub details: Value,
     pub ip_address: Option<String>,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     pub clock_synced: bool,
     /// Hex SHA-256 over the previous row's hash and this row.

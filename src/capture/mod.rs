@@ -70,9 +70,9 @@ impl FromStr for SourceSpec {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("fps", value)) => {
-                    let fps = value.parse().ok().filter(|fps| (0.0..=240.0).contains(fps));
+                    let fps = value.parse().ok().filter(|fps| *fps == 0.0 || (0.001..=240.0).contains(fps));
                     spec.fps =
-                        Some(fps.ok_or_else(|| bad("fps must be a number from 0 (as fast as possible) to 240"))?);
+                        Some(fps.ok_or_else(|| bad("fps must be 0 (as fast as possible) or from 0.001 to 240"))?);
                 }
                 Some(("loop", "true")) => spec.repeat = true,
                 Some(("loop", "false")) => spec.repeat = false,
@@ -100,6 +100,7 @@ mod tests {
             ("v4l2:video0", "name the device"),
             ("replay:", "path is missing"),
             ("replay:/x?fps=-1", "from 0"),
+            ("replay:/x?fps=1e-300", "from 0"),
             ("replay:/x?fps=NaN", "from 0"),
             ("replay:/x?speed=2", "it takes fps"),
         ] {

@@ -201,6 +201,12 @@ impl Manifest {
             if attribute.groups.iter().flatten().any(|&index| index >= self.output.classes) {
                 return Some(format!("attribute {named} names an output beyond {}", self.output.classes - 1));
             }
+            // Its probability would count twice.
+            let mut outputs: Vec<_> = attribute.groups.iter().flatten().collect();
+            outputs.sort_unstable();
+            if let Some(twice) = outputs.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Some(format!("attribute {named} names output {} twice", twice[0]));
+            }
             if attribute.rest.as_ref().is_some_and(|rest| !attribute.labels.contains(rest)) {
                 return Some(format!("attribute {named} has a `rest` that is none of its labels"));
             }
@@ -258,6 +264,8 @@ pub(crate) mod tests {
             ("/file", "../../etc/passwd".into(), "plain names"),
             ("/input/width", 100_000.into(), "from 1 to 2048"),
             ("/input/dtype", "float32".into(), "NHWC, RGB, int8"),
+            ("/attributes/0/groups/2", serde_json::json!([2, 2]), "names output 2 twice"),
+            ("/attributes/0/groups/2", serde_json::json!([1, 3]), "names output 1 twice"),
             ("/output/kind", "probabilities".into(), "int8 logits"),
             ("/temperature", 0.into(), "temperature"),
             ("/attributes/0/name", "color".into(), "must hold `type`"),

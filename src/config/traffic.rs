@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::validation::rate;
+
 /// Fractions of the picture's width and height, from the top left.
 pub type Point = [f32; 2];
 
@@ -131,10 +133,7 @@ impl Traffic {
                 (!(0.0..=1.0).contains(&self.doubtful_below))
                     .then(|| ("traffic.doubtful_below", "it is a confidence, from 0 to 1".into()))
             })
-            .or_else(|| {
-                (!(self.clip_fps > 0.0 && self.clip_fps <= 240.0))
-                    .then(|| ("traffic.clip_fps", "it must be above 0 and at most 240".into()))
-            })
+            .or_else(|| rate("traffic.clip_fps", self.clip_fps))
             .or_else(|| {
                 let sound = self.detector.chars().all(|c| c.is_ascii_alphanumeric() || "-.@".contains(c));
                 (self.detector.is_empty() || !sound)

@@ -79,8 +79,8 @@ impl Config {
 
     fn capture_problem(&self) -> Option<(&'static str, String)> {
         let capture = &self.capture;
-        if !(capture.fps > 0.0 && capture.fps <= 240.0) {
-            return Some(("capture.fps", "it must be above 0 and at most 240".into()));
+        if let Some(problem) = rate("capture.fps", capture.fps) {
+            return Some(problem);
         }
         let named = |kind: &str| capture.source.strip_prefix(kind).is_some_and(|rest| !rest.is_empty());
         if capture.source != "none" && !named("replay:") && !named("v4l2:/") {
@@ -132,10 +132,6 @@ impl Config {
         if self.classifier.workers > 64 {
             return Some(("classifier.workers", "it must be at most 64".into()));
         }
-        let rate = |key, rate: f64| {
-            let fits = rate > 0.0 && rate <= 240.0;
-            (!fits).then(|| (key, "it must be above 0 and at most 240".into()))
-        };
         at_least("api.count_intervals_max", self.api.count_intervals_max.into(), 1)
             .or_else(|| rate("api.stream_fps_max", self.api.stream_fps_max))
             .or_else(|| rate("api.overlay_fps_max", self.api.overlay_fps_max))
@@ -155,6 +151,12 @@ impl Config {
 
 fn at_least(key: &'static str, value: u64, least: u64) -> Option<(&'static str, String)> {
     (value < least).then(|| (key, format!("{value} is too small; it must be at least {least}")))
+}
+
+/// Frames a second. What is almost 0 has no period that a duration could hold.
+pub(super) fn rate(key: &'static str, rate: f64) -> Option<(&'static str, String)> {
+    let fits = (0.001..=240.0).contains(&rate);
+    (!fits).then(|| (key, format!("{rate} does not fit; it must be from 0.001 to 240")))
 }
 
 /// scheme "://" host [":" port], nothing behind it (RFC 6454).

@@ -34,13 +34,13 @@ pub struct PassageWire {
     /// Null without a ground homography.
     pub speed_kmh: Option<f64>,
     /// First frame of the track; RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub started_at: Timestamp,
     /// Last frame of the track.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub ended_at: Timestamp,
     /// Decides the interval: the crossing of the line, or the middle of the track without one.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub counted_at: Timestamp,
     /// False while the times may still be put right.
     pub clock_synced: bool,
@@ -93,10 +93,10 @@ pub struct CountsWire {
     /// `5m`, `15m`, `1h` or `1d`.
     pub interval: &'static str,
     /// Start of the first interval; RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub from: Timestamp,
     /// End of the last interval.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub to: Timestamp,
     /// Where days begin (IANA name).
     pub timezone: String,
@@ -108,9 +108,9 @@ pub struct CountsWire {
 /// One interval.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IntervalWire {
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub from: Timestamp,
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub to: Timestamp,
     /// 0…1: how much of the interval (of what has gone by of it) the unit was watching; null before it begins.
     pub coverage_ratio: Option<f64>,
@@ -250,9 +250,9 @@ fn rounded(ratio: f64) -> f64 {
 pub struct ValidationWire {
     /// UUID.
     pub id: String,
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub from: Timestamp,
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub to: Timestamp,
     /// `native`, `tls8+1` or `coba`.
     pub scheme: String,
@@ -269,7 +269,7 @@ pub struct ValidationWire {
     pub note: Option<String>,
     /// Who counted.
     pub user: String,
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
 }
 

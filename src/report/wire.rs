@@ -11,7 +11,7 @@ pub struct ReportBody {
     pub report_id: String,
     pub vehicle_id: String,
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub report_date: Timestamp,
     pub summary: Summary,
     /// By attribute, as the classification answered.

@@ -1,11 +1,16 @@
 //! Clients that mean harm, byte by byte over a socket.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use jsonwebtoken::crypto::sign;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
 use crate::pictures::png_header;
-use crate::unit::{Part, Unit, golden};
+use crate::unit::{PASSWORD, Part, Unit, golden};
 
 /// Sends bytes as they are and reads until the unit closes.
 fn exchange(unit: &Unit, bytes: &[u8]) -> String {
@@ -149,6 +154,108 @@ fn nothing_that_a_client_sends_makes_a_log_line_of_its_own() {
     for secret in ["hunter2hunter2hunter2", crate::unit::PASSWORD, "c2lnbmF0dXJl"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+}
+
+/// Header and claims of any kind, signed with any key.
+fn forged(header: &Value, claims: &Value, key: &[u8]) -> String {
+    let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = sign(message.as_bytes(), &EncodingKey::from_secret(key), Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+#[test]
+fn forged_tokens_open_nothing() {
+    let (unit, other) = (Unit::start(), Unit::start());
+    let good = unit.account("ann", "admin");
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&good).unwrap().claims;
+    let key = std::fs::read(unit.state_directory().join("token.key")).unwrap();
+    let header = json!({ "alg": "HS256", "typ": "JWT" });
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
+    };
+    assert_eq!(unit.get("/api/audit", &forged(&header, &claims, &key)).status, 200, "the forge itself works");
+    let (body, signature) = good.rsplit_once('.').unwrap();
+    let payload = body.split('.').nth(1).unwrap();
+    let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let hour = |hours: i64| json!(claims["iat"].as_i64().unwrap() + hours * 3_600);
+    let attacks = [
+        ("alg none", format!("{none}.{payload}.")),
+        ("alg none with the signature", format!("{none}.{payload}.{signature}")),
+        ("stripped signature", format!("{body}.")),
+        ("no signature", body.to_owned()),
+        ("another algorithm under our key", forged(&json!({ "alg": "RS256", "typ": "JWT" }), &claims, &key)),
+        ("the public part as key", forged(&header, &claims, b"vehicle-classifierd")),
+        ("a foreign key", forged(&header, &claims, &[7; 32])),
+        ("the key of another unit", other.account("ann", "admin")),
+        ("another unit's issuer", forged(&header, &with("iss", json!("unit-of-somebody-else")), &key)),
+        ("wrong aud", forged(&header, &with("aud", json!("dashboard")), &key)),
+        ("expired", forged(&header, &with("exp", hour(-1)), &key)),
+        ("not yet valid", forged(&header, &with("nbf", hour(1)), &key)),
+        ("issued in the future", forged(&header, &with("iat", hour(1)), &key)),
+        ("somebody else's name", forged(&header, &with("sub", json!("admin")), &key)),
+        ("a later generation", forged(&header, &with("gen", json!(9)), &key)),
+        ("a token of no type", forged(&json!({ "alg": "HS256" }), &claims, &key)),
+        ("a critical extension", forged(&json!({ "alg": "HS256", "typ": "JWT", "crit": ["b64"] }), &claims, &key)),
+    ];
+    for (attack, token) in attacks {
+        let reply = unit.get("/api/audit", &token);
+        assert_eq!((reply.status, reply.error_code().as_str()), (401, "AUTHENTICATION_ERROR"), "{attack}");
+        assert!(reply.header("www-authenticate").is_some(), "{attack}");
+    }
+    let user = unit.account("ursula", "user");
+    let mut promoted: Value = jsonwebtoken::dangerous::insecure_decode(&user).unwrap().claims;
+    promoted["role"] = json!("admin");
+    let promoted = unit.get("/api/audit", &forged(&header, &promoted, &key));
+    assert_eq!(promoted.status, 403, "the store's role counts, whatever the token says");
+    assert_eq!(unit.log_in("ann", PASSWORD).status, 200);
+}
+
+#[test]
+fn the_unit_fetches_nothing_that_a_request_names() {
+    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/latest/meta-data", trap.local_addr().unwrap());
+    let unit = Unit::start();
+    let token = unit.account("ann", "admin");
+    let key = EncodingKey::from_secret(&[7; 32]);
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&token).unwrap().claims;
+    let header = Header { jku: Some(url.clone()), x5u: Some(url.clone()), ..Header::new(Algorithm::HS256) };
+    assert_eq!(unit.get("/api/users/me", &jsonwebtoken::encode(&header, &claims, &key).unwrap()).status, 401);
+
+    let drawing = format!("<svg xmlns=\"http://www.w3.org/2000/svg\"><image href=\"{url}\"/></svg>");
+    for (name, content) in [("a.svg", drawing.as_bytes()), ("a.jpg", url.as_bytes()), ("a.url", url.as_bytes())] {
+        assert_eq!(unit.classify(&token, name, content).status, 415, "{name}");
+    }
+    assert_eq!(unit.classify(&token, &url, &golden()).status, 201, "a name is a name");
+    for form in [json!({ "url": url }), json!({ "file": url })] {
+        assert_eq!(unit.post_json("/api/vehicle/classify", &token, &form).status, 415);
+    }
+    let picture = golden();
+    let parts = [Part::file("file", "a.jpg", &picture), Part::text("vehicle_id", &url)];
+    assert_eq!(unit.upload("/api/vehicle/report", &token, &parts).status, 400);
+    for name in ["Host", "Origin", "Referer", "X-Forwarded-Host", "Forwarded", "Location", "X-Original-Url"] {
+        let reply = unit.send_with("GET", "/health", "", &[(name, &url)], Vec::new());
+        assert!([200, 400].contains(&reply.status), "{name}");
+        assert!(reply.header("location").is_none(), "{name}");
+    }
+    let waiting = trap.accept().expect_err("the unit came");
+    assert_eq!(waiting.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn uploads_move_no_count() {
+    let unit = Unit::start();
+    let token = unit.account("ann", "user");
+    for _ in 0..3 {
+        assert_eq!(unit.classify(&token, "golden.jpg", &golden()).status, 201);
+    }
+    assert_eq!(unit.get("/api/traffic/passages", &token).json()["data"]["passages"], json!([]));
+    let counts = unit.get("/api/traffic/counts?interval=1d", &token).json();
+    let intervals = counts["data"]["intervals"].as_array().unwrap().clone();
+    assert!(!intervals.is_empty() && intervals.iter().all(|interval| interval["total"].as_u64().unwrap_or(0) == 0));
 }
 
 /// The head of a GIF of that size: signature, screen, one frame, no pixels.

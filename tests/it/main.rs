@@ -28,6 +28,7 @@ mod quickstart;
 mod reload;
 mod replay;
 mod road;
+mod siege;
 mod stress;
 mod sync;
 mod tls;

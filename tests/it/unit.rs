@@ -20,9 +20,10 @@ use vehicle_classifierd::store::Store;
 pub const PASSWORD: &str = "a long walk by the river";
 pub const ADMIN_PASSWORD: &str = "a longer walk by the river";
 
-/// The program, with nothing of this machine's configuration.
+/// The program, with nothing of this machine's configuration. `TEST_PROGRAM` names another build of it, for figures.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-classifierd"));
+    let built = env!("CARGO_BIN_EXE_vehicle-classifierd").into();
+    let mut command = Command::new(std::env::var_os("TEST_PROGRAM").unwrap_or(built));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VEHICLE_CLASSIFIER__")) {
         command.env_remove(name);
     }
@@ -257,12 +258,16 @@ impl Unit {
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
     }
 
-    /// kB of resident memory, from /proc.
     pub fn resident_kilobytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        resident_kilobytes(self.pid())
     }
+}
+
+/// kB of resident memory of a process, from /proc.
+pub fn resident_kilobytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 impl Drop for Unit {

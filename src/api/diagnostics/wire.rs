@@ -99,7 +99,7 @@ pub struct DiskFacts {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClockFacts {
     /// RFC 3339, UTC.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     pub now: Timestamp,
     pub synchronized: bool,
     /// Kernel boot id.

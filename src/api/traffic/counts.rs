@@ -24,11 +24,11 @@ const KNOWN: [&str; 6] = ["from", "to", "interval", "scheme", "line", "format"];
 #[endpoint(
     tags("traffic"),
     parameters(
-        ("from" = Option<String>, Query, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
-        ("to" = Option<String>, Query, description = "RFC 3339, exclusive; now when absent"),
+        ("from" = Option<String>, Query, format = DateTime, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
+        ("to" = Option<String>, Query, format = DateTime, description = "RFC 3339, exclusive; now when absent"),
         ("interval" = Option<String>, Query, description = "`5m`, `15m` (default), `1h` or `1d` (of the unit's time zone)", pattern = "^(5m|15m|1h|1d)$"),
-        ("scheme" = Option<String>, Query, description = "`native` (default), `tls8+1` or `coba`; a plus may be escaped as `%2B`"),
-        ("line" = Option<String>, Query, description = "Over this counting line only"),
+        ("scheme" = Option<String>, Query, description = "`native` (default), `tls8+1` or `coba`; a plus may be escaped as `%2B`", pattern = "^(native|tls8\\+1|coba)$"),
+        ("line" = Option<String>, Query, description = "Over this counting line only", min_length = 1, max_length = 128),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$")
     ),
     responses((status_code = 200, description = "Every interval of the range", content(

@@ -23,15 +23,15 @@ const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confi
 #[endpoint(
     tags("traffic"),
     parameters(
-        ("from" = Option<String>, Query, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
-        ("to" = Option<String>, Query, description = "RFC 3339, exclusive", example = json!("2026-05-02T00:00:00Z")),
-        ("class" = Option<String>, Query, description = "Of this class only, for example `bus` or `unclassified`"),
-        ("line" = Option<String>, Query, description = "Over this counting line only"),
-        ("direction" = Option<String>, Query, description = "In this direction only"),
+        ("from" = Option<String>, Query, format = DateTime, description = "RFC 3339, inclusive", example = json!("2026-05-01T00:00:00Z")),
+        ("to" = Option<String>, Query, format = DateTime, description = "RFC 3339, exclusive", example = json!("2026-05-02T00:00:00Z")),
+        ("class" = Option<String>, Query, description = "Of this class only, for example `bus` or `unclassified`", min_length = 1, max_length = 128),
+        ("line" = Option<String>, Query, description = "Over this counting line only", min_length = 1, max_length = 128),
+        ("direction" = Option<String>, Query, description = "In this direction only", min_length = 1, max_length = 128),
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),
     responses((status_code = 200, description = "A page of passages", content(
         ("application/json" = Success<PassagePage>), ("text/csv" = String)

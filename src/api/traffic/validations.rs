@@ -41,10 +41,10 @@ const NOTE_CHARACTERS_MAX: usize = 500;
 })))]
 pub struct ValidationForm {
     /// Inclusive; RFC 3339.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     from: Timestamp,
     /// Exclusive, and past; at most 24 hours after `from`.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(value_type = String, format = DateTime))]
     to: Timestamp,
     /// `native` (default), `tls8+1` or `coba`.
     scheme: Option<String>,

@@ -1,5 +1,6 @@
 //! Attacks on the verifier, table by table (RFC 8725), and the clocks it must bear.
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::crypto::sign;
 use serde_json::{Value, json};
 
@@ -258,6 +259,35 @@ fn each_claim_is_required_and_must_be_ours() {
     machine["use"] = json!("service");
     machine["scopes"] = json!(["metrics", "admin"]);
     bench.refused("an unknown scope", &bench.forge_claims(&machine));
+}
+
+#[test]
+fn claims_said_twice_or_in_another_encoding_are_refused() {
+    let bench = bench();
+    let signed = |header: &[u8], payload: &[u8]| {
+        let message = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(payload));
+        let secret = EncodingKey::from_secret(bench.key.bytes());
+        let signature = sign(message.as_bytes(), &secret, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    };
+    let header = br#"{"alg":"HS256","typ":"JWT"}"#;
+    let plain = claims().to_string();
+    assert!(bench.signer.verify(&signed(header, plain.as_bytes()), at(ISSUED)).is_ok(), "the forge itself works");
+    // Whose reader takes the first of two and whose takes the last is anybody's guess.
+    for (name, value) in
+        [("exp", json!(ISSUED + 999_999)), ("sub", json!("admin")), ("role", json!("admin")), ("gen", json!(5))]
+    {
+        let twice = format!("{{\"{name}\":{value},{}", &plain[1..]);
+        bench.refused(&format!("{name} twice"), &signed(header, twice.as_bytes()));
+    }
+    bench.refused("alg twice", &signed(br#"{"alg":"none","alg":"HS256","typ":"JWT"}"#, plain.as_bytes()));
+    let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    bench.refused("UTF-16", &signed(header, &utf16));
+    bench.refused("a byte order mark", &signed(header, format!("\u{feff}{plain}").as_bytes()));
+    bench.refused(
+        "no UTF-8",
+        &signed(header, &plain.replace("ada", "a\u{fe}a").chars().map(|c| c as u8).collect::<Vec<_>>()),
+    );
 }
 
 #[test]
