@@ -80,7 +80,7 @@ impl WatchKeeper {
                 watch.tick(clock.now(), gap());
             }
             watch.tick(clock.now(), gap());
-            watch.flush();
+            watch.end();
         });
         let thread = thread.map_err(|cause| Error::internal("The watch keeper cannot be started.").because(cause))?;
         Ok(Self { shared, thread })
@@ -188,6 +188,14 @@ impl Watch {
         };
         let (watched, all) = (sum(true), sum(false));
         self.metrics.interval_coverage_ratio.set(if all > 0.0 { watched / all } else { 0.0 });
+    }
+
+    /// Stores what is not stored yet: the unit stops.
+    fn end(&mut self) {
+        self.flush();
+        if let Err(error) = self.store.end_watch().wait() {
+            tracing::warn!("the central site is told of the last stretch after the next start: {}", error.chain());
+        }
     }
 
     /// Stores what is not stored yet; what the store does not take is kept for the next time.
