@@ -61,8 +61,8 @@ pub struct Unit {
     pub address: String,
     pub log: Log,
     pub state: Arc<TempDir>,
-    /// The state directory as it is seen from here.
-    directory: PathBuf,
+    /// What `nsenter` needs to run a command where the unit sees its state directory; none: it is where everybody sees it.
+    namespaces: Vec<String>,
     settings: Vec<(String, String)>,
     agent: Agent,
 }
@@ -139,7 +139,9 @@ impl Unit {
             ["unshare", unshare, "sh", "-ec", &script, "sh"].map(|word| (THROUGH.to_owned(), word.to_owned()));
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let mut unit = Self::on(Arc::new(TempDir::new().unwrap()), through.into_iter().chain(settings).collect());
-        unit.directory = format!("/proc/{}/root{}", unit.pid(), unit.state.path().display()).into();
+        let user = ["-U", "--preserve-credentials"].iter().filter(|_| unshare.contains('r'));
+        unit.namespaces = ["-m", "-t"].iter().chain(user).map(|word| (*word).to_owned()).collect();
+        unit.namespaces.insert(2, unit.pid().to_string());
         unit
     }
 
@@ -150,8 +152,7 @@ impl Unit {
         let address = log.follow(child.stderr.take().unwrap());
         let address = address.unwrap_or_else(|| panic!("the unit did not start:\n{}", log.to_end()));
         let agent = Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build().into();
-        let directory = state.path().to_owned();
-        Self { child, address, log, state, directory, settings, agent }
+        Self { child, address, log, state, namespaces: Vec::new(), settings, agent }
     }
 
     /// Kills the unit as a power cut would the process, and starts it again on the same state.
@@ -181,7 +182,7 @@ impl Unit {
     }
 
     pub fn state_directory(&self) -> &Path {
-        &self.directory
+        self.state.path()
     }
 
     /// The unit's store, opened from here too: for what only a camera could put there.
@@ -193,7 +194,12 @@ impl Unit {
 
     /// Runs a command beside the unit.
     pub fn command(&self, arguments: &[&str], stdin: &str) -> Output {
-        run(self.state_directory(), arguments, stdin)
+        if self.namespaces.is_empty() {
+            return run(self.state_directory(), arguments, stdin);
+        }
+        let mut command = bare(Command::new("nsenter"));
+        command.args(&self.namespaces).arg(path());
+        finish(command, self.state_directory(), arguments, stdin)
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -328,7 +334,11 @@ fn serve(state: &TempDir, settings: &[(String, String)]) -> Command {
 
 /// Runs a command of the program to its end.
 pub fn run(state: &Path, arguments: &[&str], stdin: &str) -> Output {
-    let mut child = program()
+    finish(program(), state, arguments, stdin)
+}
+
+fn finish(mut command: Command, state: &Path, arguments: &[&str], stdin: &str) -> Output {
+    let mut child = command
         .args(arguments)
         .arg("--state-directory")
         .arg(state)
