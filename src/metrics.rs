@@ -22,7 +22,7 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
 /// Named limits that requests can hit: on a dashboard from the start.
-const LIMITS: [&str; 15] = [
+const LIMITS: [&str; 16] = [
     "batch_files",
     "client_gone",
     "connections",
@@ -35,6 +35,7 @@ const LIMITS: [&str; 15] = [
     "request_timeout",
     "store_queue",
     "store_read_queue",
+    "store_read_time",
     "upload_bytes",
     "upload_memory",
     "upload_queue",
@@ -87,6 +88,7 @@ pub struct StoreSeries {
     pub kind_bytes: IntGaugeVec,
     pub restamped: IntCounter,
     pub written_bytes: IntGauge,
+    pub written_day_bytes: IntGaugeVec,
 }
 
 impl StoreSeries {
@@ -114,6 +116,12 @@ impl StoreSeries {
                 "Records that got their right time once the clock was right.",
             )?,
             written_bytes: gauge(r, "disk_written_bytes", "Written to the disk by this process since its start.")?,
+            written_day_bytes: gauges(
+                r,
+                "disk_written_day_bytes",
+                "Written to the disk by the unit today and yesterday (UTC).",
+                &["day"],
+            )?,
         })
     }
 }

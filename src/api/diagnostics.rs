@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use salvo::prelude::*;
@@ -22,8 +24,11 @@ use crate::store::SQLITE_VERSION;
 mod wire;
 use wire::{
     CameraFacts, ClockFacts, Diagnostics, DiskFacts, ModelFacts, NetworkFacts, PipelineFacts, StoreFacts, SyncFacts,
-    UnitFacts, Versions,
+    UnitFacts, Versions, WrittenDay,
 };
+
+/// Days of which the write volume is shown.
+const WRITTEN_DAYS: u32 = 7;
 
 /// Facts for a technician
 ///
@@ -65,7 +70,7 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
         },
         store,
         sync: SyncFacts { redis_connected: health.redis_connected },
-        disk: DiskFacts { free_bytes: disk_free(&api.state_directory).ok() },
+        disk: disk(&api).await?,
         temperature_celsius: temperature(),
         clock: ClockFacts { now: now.at, synchronized: now.synced, boot_id: now.boot_id.to_string() },
         network: NetworkFacts {
@@ -123,6 +128,16 @@ async fn store(api: &Api, health: &Health) -> Result<StoreFacts> {
         audit_head: head.hash,
         commits: api.metrics.store_commits.get(),
     })
+}
+
+async fn disk(api: &Api) -> Result<DiskFacts> {
+    let noted = api.store.write_volume(WRITTEN_DAYS).await?;
+    let written = noted.iter().rev().filter_map(|volume| {
+        let midnight = Timestamp::from_second(volume.day.checked_mul(86_400)?).ok()?;
+        let day = midnight.to_zoned_datetime(TimeZone::UTC).date();
+        Some(WrittenDay { day, bytes: volume.bytes, commits: volume.commits })
+    });
+    Ok(DiskFacts { free_bytes: disk_free(&api.state_directory).ok(), written: written.collect() })
 }
 
 fn counts(series: &impl Collector) -> BTreeMap<String, u64> {

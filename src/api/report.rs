@@ -75,8 +75,8 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     };
     let event =
         api.audit(req, Some(&user), "vehicle.report", &vehicle_id, Outcome::Success, json!({ "report_id": stored.id }));
-    api.store.record_report(stored.clone(), record, event).await?;
-    api.reports.written(&stored);
+    api.store.record_report(stored, record, event).await?;
+    api.reports.written(&vehicle_id);
     res.status_code(StatusCode::CREATED);
     match format {
         Format::Json => Created(body).render(res),

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::record::{Gap, WatchSpan};
-use crate::store::Store;
+use crate::store::{Pending, Store};
 
 #[cfg(test)]
 mod tests;
@@ -80,7 +80,7 @@ impl WatchKeeper {
                 watch.tick(clock.now(), gap());
             }
             watch.tick(clock.now(), gap());
-            watch.flush();
+            watch.end();
         });
         let thread = thread.map_err(|cause| Error::internal("The watch keeper cannot be started.").because(cause))?;
         Ok(Self { shared, thread })
@@ -114,6 +114,8 @@ pub struct Watch {
     /// The state then; none before the first look.
     state: Option<Option<Gap>>,
     spans: Vec<WatchSpan>,
+    /// On its way into the store, which may keep it in memory for as long as the disk is full: nobody waits for that.
+    sent: Option<(Vec<WatchSpan>, Pending<()>)>,
     flushed: Duration,
     /// When each stretch of the last quarter of an hour ended (monotonic), how long it was, and whether it was watched.
     recent: VecDeque<(Duration, Duration, bool)>,
@@ -127,7 +129,7 @@ impl Watch {
         for state in Gap::ALL.into_iter().map(Gap::name).chain(["watching"]) {
             metrics.watch_seconds.with_label_values(&[state]);
         }
-        Self { store, metrics, last: now, state: None, spans: Vec::new(), flushed, recent: VecDeque::new() }
+        Self { store, metrics, last: now, state: None, spans: Vec::new(), sent: None, flushed, recent: VecDeque::new() }
     }
 
     /// Writes down the time since the last look. `gap` is the state now; a second that began or ended badly is not counted
@@ -169,11 +171,17 @@ impl Watch {
             last.until = until;
             return;
         }
-        if self.spans.len() == SPANS_MAX {
-            self.metrics.count_limit("watch_spans");
-            self.spans.remove(0);
-        }
         self.spans.push(WatchSpan { from, until, gap });
+        self.let_go();
+    }
+
+    /// The oldest go when there are too many.
+    fn let_go(&mut self) {
+        let excess = self.spans.len().saturating_sub(SPANS_MAX);
+        if excess > 0 {
+            self.metrics.count_limit("watch_spans");
+            self.spans.drain(..excess);
+        }
     }
 
     fn note(&mut self, now: Duration, passed: Duration, state: Option<Gap>) {
@@ -190,15 +198,38 @@ impl Watch {
         self.metrics.interval_coverage_ratio.set(if all > 0.0 { watched / all } else { 0.0 });
     }
 
-    /// Stores what is not stored yet; what the store does not take is kept for the next time.
+    /// Stores what is not stored yet: the unit stops. What the disk does not take, the store tries once more when it is closed.
+    fn end(&mut self) {
+        self.take_answer();
+        if !self.spans.is_empty() {
+            drop(self.store.record_watch(std::mem::take(&mut self.spans)));
+        }
+        if let Err(error) = self.store.end_watch().wait() {
+            tracing::warn!("the central site is told of the last stretch after the next start: {}", error.chain());
+        }
+    }
+
+    /// Hands over what is not stored yet; what the store does not take is kept for the next time.
     pub fn flush(&mut self) {
         self.flushed = self.last.monotonic;
-        if self.spans.is_empty() {
-            return;
+        self.take_answer();
+        if self.sent.is_none() && !self.spans.is_empty() {
+            let spans = std::mem::take(&mut self.spans);
+            self.sent = Some((spans.clone(), self.store.record_watch(spans)));
         }
-        match self.store.record_watch(self.spans.clone()).wait() {
-            Ok(()) => self.spans.clear(),
-            Err(error) => tracing::warn!("the coverage is not stored yet: {}", error.chain()),
+    }
+
+    /// What became of what was handed over last, if that is known.
+    fn take_answer(&mut self) {
+        let Some((spans, mut pending)) = self.sent.take() else { return };
+        match pending.answer() {
+            None => self.sent = Some((spans, pending)),
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!("the coverage is not stored yet: {}", error.chain());
+                self.spans.splice(0..0, spans);
+                self.let_go();
+            }
         }
     }
 }

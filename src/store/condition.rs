@@ -2,11 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, InterruptHandle};
 
 use crate::store::database;
+
+/// Longest a short read may take, so that one question that finds little among very many rows does not hold up all others.
+pub(super) const READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// Instructions of SQLite between two looks at the time: about a millisecond.
+const LOOK_INSTRUCTIONS: i32 = 50_000;
 
 pub(super) struct Condition {
     pub path: PathBuf,
@@ -79,29 +85,55 @@ impl Condition {
 pub(super) struct Reader {
     connection: Option<Connection>,
     generation: u64,
-    interruptible: bool,
+    /// For long work, which closing can cut short. Short work has a time limit instead.
+    long: bool,
+    deadline: Deadline,
+}
+
+/// When the read under way must be done.
+#[derive(Clone, Default)]
+struct Deadline(Arc<Mutex<Option<Instant>>>);
+
+impl Deadline {
+    fn set(&self, time: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 impl Reader {
-    pub(super) fn open(condition: &Condition, interruptible: bool) -> crate::error::Result<Self> {
+    pub(super) fn open(condition: &Condition, long: bool) -> crate::error::Result<Self> {
         let generation = condition.generation();
-        let connection = database::open_reader(&condition.path)?;
-        if interruptible {
+        let mut connection = database::open_reader(&condition.path)?;
+        let deadline = Deadline::default();
+        if long {
             condition.allow_interrupt(&connection);
+        } else {
+            let deadline = deadline.clone();
+            connection.progress_handler(LOOK_INSTRUCTIONS, Some(move || deadline.is_over()))?;
         }
-        Ok(Self { connection: Some(connection), generation, interruptible })
+        Ok(Self { connection: Some(connection), generation, long, deadline })
     }
 
-    /// The connection to the present database; none when that cannot be opened.
-    pub(super) fn connection(&mut self, condition: &Condition) -> Option<&Connection> {
+    /// The connection to the present database, for one job of at most that long; none when that cannot be opened.
+    pub(super) fn connection(&mut self, condition: &Condition, time_max: Duration) -> Option<&Connection> {
         if self.connection.is_none() || self.generation != condition.generation() {
             self.connection = None;
-            match Self::open(condition, self.interruptible) {
+            match Self::open(condition, self.long) {
                 Ok(reader) => *self = reader,
                 Err(error) => tracing::warn!("the database cannot be opened for reading: {}", error.chain()),
             }
         }
+        self.deadline.set(time_max);
         self.connection.as_ref()
+    }
+
+    /// Whether the last job was cut off by the time limit.
+    pub(super) fn ran_out_of_time(&self) -> bool {
+        !self.long && self.deadline.is_over()
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -34,7 +34,11 @@ pub(super) fn explain(cause: &rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::unavailable("Another process holds the database; try again.", RETRY_SOON)
         }
-        Some(ErrorCode::OperationInterrupted) => stopping(),
+        // By the time limit of short reads; who stops the long ones knows why.
+        Some(ErrorCode::OperationInterrupted) => Error::unavailable(
+            "The answer takes too long to find: narrow the question, for example by from and to.",
+            RETRY_DISK,
+        ),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             let text = "The database is damaged: a running unit sets it aside and goes on with an empty one; `vehicle-classifierd \
                 store check` says more, `restore` brings a backup back.";

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
-use crate::store::condition::{Condition, Reader};
+use crate::store::condition::{Condition, READ_TIME_MAX, Reader};
 use crate::store::failure::{RETRY_SOON, is_damage, no_database, stopping};
 use crate::store::pending::Pending;
 
@@ -230,14 +230,17 @@ impl Jobs {
 }
 
 /// A reading thread: one job after the other until the lane is closed.
-pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs) {
+pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs, metrics: &Metrics) {
     while let Some(mut job) = jobs.next() {
-        let Some(connection) = reader.connection(condition) else {
+        let Some(connection) = reader.connection(condition, READ_TIME_MAX) else {
             job.answer(Some(no_database()));
             continue;
         };
-        if job.run(connection) == Ran::MetDamage {
-            condition.report_damage(reader.generation());
+        match job.run(connection) {
+            Ran::Well => {}
+            Ran::MetDamage => condition.report_damage(reader.generation()),
+            Ran::Failed if reader.ran_out_of_time() => metrics.count_limit("store_read_time"),
+            Ran::Failed => {}
         }
         job.answer(None);
     }

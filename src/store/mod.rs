@@ -32,6 +32,7 @@ mod users;
 mod validations;
 mod version;
 mod watch;
+mod wear;
 mod writer;
 
 #[cfg(test)]
@@ -57,9 +58,10 @@ pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
 pub use restore::{Restored, restore};
 pub use retention::{Keep, Retention};
 pub use trail::Fault;
-pub use upkeep::{UpkeepPlan, WriteVolume};
+pub use upkeep::UpkeepPlan;
 pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
 pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
+pub use wear::WriteVolume;
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -177,12 +179,12 @@ impl Store {
         let (reads, jobs) = Lane::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
         for number in 0..settings.readers.max(1) {
             let reader = Reader::open(&condition, false)?;
-            threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared())?);
+            threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared(), &metrics)?);
         }
         let (maintenance, jobs) =
             Lane::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
         let reader = Reader::open(&condition, true)?;
-        threads.readers.push(reading("store-maintain".into(), reader, &condition, jobs)?);
+        threads.readers.push(reading("store-maintain".into(), reader, &condition, jobs, &metrics)?);
 
         let (writes, jobs) = Lane::new("store", "store_queue", settings.queue_depth_max, &metrics);
         let heartbeat = Arc::new(Heartbeat::default());
@@ -288,7 +290,8 @@ impl Store {
         let closing = self.0.closing.clone();
         self.0.maintenance.submit(move |connection| {
             unless(&closing)?;
-            work(connection, &closing)
+            // Whatever it failed with then, it was the interruption.
+            work(connection, &closing).map_err(|error| if unless(&closing).is_err() { stopping() } else { error })
         })
     }
 }
@@ -298,9 +301,15 @@ fn unless(closing: &AtomicBool) -> Result<()> {
     if closing.load(Ordering::Relaxed) { Err(stopping()) } else { Ok(()) }
 }
 
-fn reading(name: String, reader: Reader, condition: &Arc<Condition>, jobs: Jobs) -> Result<JoinHandle<()>> {
-    let condition = condition.clone();
-    spawn(name, move || lane::read(reader, &condition, &jobs))
+fn reading(
+    name: String,
+    reader: Reader,
+    condition: &Arc<Condition>,
+    jobs: Jobs,
+    metrics: &Arc<Metrics>,
+) -> Result<JoinHandle<()>> {
+    let (condition, metrics) = (condition.clone(), metrics.clone());
+    spawn(name, move || lane::read(reader, &condition, &jobs, &metrics))
 }
 
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

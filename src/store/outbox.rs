@@ -161,6 +161,7 @@ impl Store {
     }
 }
 
+pub(super) const EPOCHS: &str = "SELECT first, epoch FROM outbox_epochs ORDER BY first";
 pub(super) const FOLLOWING: &str = "SELECT * FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
 /// Adds the event, in the caller's transaction; without an encoder there is no central site to tell.
@@ -180,7 +181,7 @@ fn head(connection: &Connection) -> Result<OutboxHead> {
     let (acked, newest, oldest, since): (i64, i64, Option<i64>, Option<Micros>) = connection
         .prepare_cached(sql)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-    let mut statement = connection.prepare_cached("SELECT first, epoch FROM outbox_epochs ORDER BY first")?;
+    let mut statement = connection.prepare_cached(EPOCHS)?;
     let epochs = statement
         .query_map([], |row| Ok(Epoch { first: row.get(0)?, number: row.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;

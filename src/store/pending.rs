@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::error::{Error, Result};
 
@@ -25,6 +26,15 @@ impl<T> Pending<T> {
     /// Whatever the operation answers.
     pub fn wait(self) -> Result<T> {
         self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The answer if it is there already; asked again after it was given, it is an error. Does not block.
+    pub fn answer(&mut self) -> Option<Result<T>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some(Err(gone())),
+        }
     }
 }
 

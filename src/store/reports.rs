@@ -9,8 +9,8 @@ use crate::store::columns::{Json, Micros, monotonic_us, stamp, text};
 use crate::store::failure::optional;
 use crate::store::{Pending, Store, audit, classifications, outbox};
 
-pub(super) const NEWEST: &str =
-    "SELECT * FROM reports WHERE vehicle_id = ?1 ORDER BY created_at DESC, rowid DESC LIMIT 1";
+/// By when it was stored: a clock that jumped back must not let an older report pass for the newest.
+pub(super) const NEWEST: &str = "SELECT * FROM reports WHERE vehicle_id = ?1 ORDER BY rowid DESC LIMIT 1";
 
 /// Most rows of one page.
 pub const REPORT_PAGE_ROWS_MAX: u32 = 500;
@@ -63,7 +63,7 @@ impl Store {
         })
     }
 
-    /// The newest report of a vehicle.
+    /// The report of a vehicle that was stored last.
     pub fn newest_report(&self, vehicle_id: &str) -> Pending<Option<Report>> {
         let vehicle_id = vehicle_id.to_owned();
         self.read(move |connection| optional(connection.prepare_cached(NEWEST)?.query_row([vehicle_id], report)))

@@ -17,6 +17,11 @@ use crate::store::{audit, watch};
 /// Rows of each table that one step re-stamps.
 const STEP_ROWS: i64 = 200;
 
+pub(super) const PASSAGES: &str = "SELECT id, counted_at, monotonic_us, line, direction, class FROM passages
+    WHERE boot_id = ?1 AND clock_synced = 0 LIMIT ?2";
+pub(super) const WATCHED: &str = "SELECT id, from_at, until_at, from_monotonic_us, until_monotonic_us, nullif(gap, '')
+    FROM watch_unsynced WHERE boot_id = ?1 LIMIT ?2";
+
 /// Re-stamps the next rows of the boot that `now`, a moment at which the clock is right, belongs to; how many. In the
 /// caller's transaction.
 pub(super) fn step(connection: &Connection, now: &Stamp) -> Result<u64> {
@@ -51,10 +56,8 @@ pub(super) fn note(connection: &Connection, now: &Stamp, rows: u64) -> Result<()
 
 /// Each one takes its count along to the slot it belongs to.
 fn passages(connection: &Connection, boot_id: &str, offset_us: i64) -> Result<u64> {
-    let sql = "SELECT id, counted_at, monotonic_us, line, direction, class FROM passages
-        WHERE boot_id = ?1 AND clock_synced = 0 LIMIT ?2";
     type Found = (i64, Micros, i64, Option<String>, Option<String>, String);
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(PASSAGES)?;
     let found = statement.query_map(params![boot_id, STEP_ROWS], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
     })?;
@@ -74,10 +77,8 @@ fn passages(connection: &Connection, boot_id: &str, offset_us: i64) -> Result<u6
 }
 
 fn watched(connection: &Connection, boot_id: &str, offset_us: i64) -> Result<u64> {
-    let sql = "SELECT id, from_at, until_at, from_monotonic_us, until_monotonic_us, nullif(gap, '') FROM watch_unsynced
-        WHERE boot_id = ?1 LIMIT ?2";
     type Found = (i64, Micros, Micros, i64, i64, Option<Named<Gap>>);
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(WATCHED)?;
     let found = statement.query_map(params![boot_id, STEP_ROWS], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
     })?;

@@ -121,7 +121,7 @@ impl Kind {
                     + ifnull(octet_length(direction), 0) + length(model) + length(model_version) + length(boot_id)"
             }
             Self::Reports => {
-                "130 + 2 * length(id) + 2 * octet_length(vehicle_id) + octet_length(data) + 2 * octet_length(user_id)
+                "145 + 2 * length(id) + 3 * octet_length(vehicle_id) + octet_length(data) + 2 * octet_length(user_id)
                     + length(boot_id) + octet_length(class)"
             }
             Self::Audit => {

@@ -10,6 +10,8 @@ use crate::store::columns::Micros;
 use crate::store::failure::{is_duplicate, optional};
 use crate::store::{Pending, Store, audit, users};
 
+pub(super) const ALL: &str = "SELECT * FROM service_tokens ORDER BY name";
+
 impl Store {
     /// Conflict when the name is taken, be it by a revoked or expired token.
     pub fn add_service_token(&self, token: ServiceToken, event: AuditEvent) -> Pending<()> {
@@ -38,7 +40,7 @@ impl Store {
     /// All service tokens by name, revoked and expired ones included.
     pub fn service_tokens(&self) -> Pending<Vec<ServiceToken>> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM service_tokens ORDER BY name")?;
+            let mut statement = connection.prepare_cached(ALL)?;
             Ok(statement.query_map([], service_token)?.collect::<rusqlite::Result<_>>()?)
         })
     }

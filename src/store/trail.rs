@@ -149,8 +149,10 @@ pub(super) fn verify(connection: &Connection, closing: &AtomicBool) -> Result<Au
     }
 }
 
+pub(super) const FOLLOWING: &str = "SELECT * FROM audit_log WHERE id > ?1 ORDER BY id LIMIT ?2";
+
 fn following(connection: &Connection, after: i64, rows_max: i64) -> Result<Vec<Held>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM audit_log WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(FOLLOWING)?;
     Ok(statement.query_map([after, rows_max], Held::of)?.collect::<rusqlite::Result<_>>()?)
 }
 

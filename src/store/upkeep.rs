@@ -1,7 +1,6 @@
 //! What the store does by itself while the unit runs: retention, re-stamping once the clock is right, backups, figures, and
 //! letting the daemon know of a fresh database.
 
-use std::fs;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +11,8 @@ use crate::clock::{Clock, Stamp};
 use crate::error::{ErrorKind, Result};
 use crate::store::columns::monotonic_us;
 use crate::store::retention::{self, Kind, Retention};
-use crate::store::{BackupPlan, Inner, Pending, PoisonError, Store, automatic, damage, restamp, spawn};
+use crate::store::wear::Wear;
+use crate::store::{BackupPlan, Inner, PoisonError, Store, automatic, damage, restamp, spawn};
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,26 +29,12 @@ const RETENTION_STEPS_MAX: usize = 40;
 const CLOCK_SETTLED: Duration = Duration::from_secs(600);
 /// A larger difference between wall clock and monotonic clock within a tick is a jump.
 const CLOCK_JUMP_US: i64 = 5_000_000;
-/// How often the write volume of the day is noted.
-const VOLUME_PERIOD: Duration = Duration::from_secs(600);
-/// How many days of it are kept.
-const VOLUME_DAYS: i64 = 400;
 
 /// What is to be done by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct UpkeepPlan {
     pub backup: BackupPlan,
     pub retention: Retention,
-}
-
-/// What was written to the disk on one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteVolume {
-    /// Days since 1970 UTC.
-    pub day: i64,
-    /// By the whole process.
-    pub bytes: u64,
-    pub commits: u64,
 }
 
 /// The running thread.
@@ -84,8 +70,7 @@ impl Store {
             trusted: Trusted::default(),
             restamped: false,
             next_retention: Instant::now() + RETENTION_PERIOD,
-            next_volume: Instant::now() + VOLUME_PERIOD,
-            written: (bytes_written(), 0),
+            wear: Wear::new(),
             replacements: self.0.condition.replacements(),
             next_figures: Instant::now(),
             next_backup: Instant::now() + BACKUP_PAUSE,
@@ -172,39 +157,6 @@ impl Store {
             }
         }
     }
-
-    fn note_write_volume(&self, day: i64, bytes: u64, commits: u64) -> Result<()> {
-        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (bytes, commits) = (count(bytes), count(commits));
-        let sql = "INSERT INTO write_volume (day, bytes, commits) VALUES (?1, ?2, ?3)
-            ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, commits = commits + excluded.commits";
-        let noted = self.write(move |connection| {
-            connection.prepare_cached(sql)?.execute([day, bytes, commits])?;
-            connection.prepare_cached("DELETE FROM write_volume WHERE day < ?1")?.execute([day - VOLUME_DAYS])?;
-            Ok(())
-        });
-        noted.wait()
-    }
-
-    /// What was written to the disk on each of the newest days, oldest first.
-    pub fn write_volume(&self, days: u32) -> Pending<Vec<WriteVolume>> {
-        self.read(move |connection| {
-            let sql =
-                "SELECT * FROM (SELECT day, bytes, commits FROM write_volume ORDER BY day DESC LIMIT ?1) ORDER BY day";
-            let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map([days], |row| {
-                let (bytes, commits): (i64, i64) = (row.get(1)?, row.get(2)?);
-                Ok(WriteVolume { day: row.get(0)?, bytes: bytes.unsigned_abs(), commits: commits.unsigned_abs() })
-            })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
-    }
-}
-
-/// By this process since its start, as the kernel counts them for the disk (proc_pid_io(5)); 0 where it does not.
-pub(super) fn bytes_written() -> u64 {
-    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
-    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
 }
 
 struct Round {
@@ -214,9 +166,7 @@ struct Round {
     /// Nothing of this boot waits for the clock any more.
     restamped: bool,
     next_retention: Instant,
-    next_volume: Instant,
-    /// Bytes and commits that the write volume holds already.
-    written: (u64, u64),
+    wear: Wear,
     /// Weak: the upkeep does not keep alive what it keeps up.
     store: Weak<Inner>,
     replacements: u64,
@@ -247,15 +197,16 @@ impl Round {
                 let settled = trusted_for.is_some_and(|trusted_for| trusted_for >= CLOCK_SETTLED);
                 store.apply_retention(&self.plan.retention, settled, &now);
             }
-            if Instant::now() >= self.next_volume {
-                self.next_volume = Instant::now() + VOLUME_PERIOD;
-                self.note_volume(&store, &now);
-            }
+            self.wear.note_now_and_then(&store, &now);
             if Instant::now() >= self.next_figures {
                 self.next_figures = Instant::now() + FIGURES_PERIOD;
                 figures(&store);
+                self.wear.figures(&store, &now);
             }
             self.back_up(&store);
+        }
+        if let Some(store) = self.store.upgrade().map(Store) {
+            self.wear.note(&store, &self.clock.now());
         }
     }
 
@@ -271,15 +222,6 @@ impl Round {
                 tracing::info!(rows, "the clock is right: records of this boot got their right times");
             }
             Err(error) => tracing::warn!("records cannot be re-stamped: {}", error.chain()),
-        }
-    }
-
-    fn note_volume(&mut self, store: &Store, now: &Stamp) {
-        let total = (bytes_written(), store.0.metrics.store_commits.get());
-        let (bytes, commits) = (total.0.saturating_sub(self.written.0), total.1.saturating_sub(self.written.1));
-        match store.note_write_volume(now.at.as_second().div_euclid(86_400), bytes, commits) {
-            Ok(()) => self.written = total,
-            Err(error) => tracing::debug!("the write volume cannot be noted: {}", error.chain()),
         }
     }
 
@@ -316,7 +258,6 @@ fn figures(store: &Store) {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     metrics.store.damaged.set(count(damage::damaged(store.path()).len()));
     let backups = automatic::backups(store.path());
-    metrics.store.written_bytes.set(count(usize::try_from(bytes_written()).unwrap_or(usize::MAX)));
     metrics.store.backups.set(count(backups.len()));
     let age = backups.last().and_then(|newest| SystemTime::now().duration_since(newest.made).ok());
     metrics.store.backup_age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));

@@ -10,6 +10,8 @@ use crate::store::columns::{Micros, Named};
 use crate::store::failure::{is_duplicate, optional};
 use crate::store::{Pending, Store, audit};
 
+pub(super) const ALL: &str = "SELECT * FROM users ORDER BY name";
+
 /// Name of the account that the first start makes.
 pub const FIRST_ADMIN: &str = "admin";
 
@@ -36,7 +38,7 @@ impl Store {
     /// All accounts by name.
     pub fn users(&self) -> Pending<Vec<User>> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM users ORDER BY name")?;
+            let mut statement = connection.prepare_cached(ALL)?;
             Ok(statement.query_map([], user)?.collect::<rusqlite::Result<_>>()?)
         })
     }

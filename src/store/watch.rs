@@ -5,11 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::{Error, Result};
-use crate::record::{Event, Gap, SlotWidth, WatchSpan};
+use crate::record::{Gap, SlotWidth, WatchSpan};
 use crate::store::columns::{Micros, monotonic_us};
 use crate::store::counts::{self, Head};
-use crate::store::outbox::{self, EventEncoder};
+use crate::store::outbox::EventEncoder;
 use crate::store::{Pending, Store};
+
+mod told;
 
 /// A longer stretch comes from a wall clock that jumped; it would touch very many slots.
 const SPAN_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -26,6 +28,12 @@ impl Store {
             spans.iter().try_for_each(|span| record(connection, span, events.as_ref()))
         })
     }
+
+    /// Tells the central site of the stretch that goes on: the unit stops.
+    pub fn end_watch(&self) -> Pending<()> {
+        let events = self.0.events.clone();
+        self.write(move |connection| told::end(connection, events.as_ref()))
+    }
 }
 
 fn record(connection: &Connection, span: &WatchSpan, events: Option<&EventEncoder>) -> Result<()> {
@@ -37,7 +45,7 @@ fn record(connection: &Connection, span: &WatchSpan, events: Option<&EventEncode
         return Ok(());
     }
     cover(connection, from, until, span.gap, 1)?;
-    outbox::append(connection, events, Event::Watch(span))?;
+    told::tell(connection, span, events)?;
     if !(span.from.synced && span.until.synced) {
         note_unsynced(connection, span)?;
     }

@@ -160,9 +160,9 @@ impl Writer {
                 Some(no_database())
             }
             Some(connection) => {
-                let failure = self.transact(connection, &mut group).err();
-                self.note(failure.as_ref());
-                failure.as_ref().map(explain)
+                let outcome = self.transact(connection, &mut group);
+                self.note(&outcome);
+                outcome.err().as_ref().map(explain)
             }
         };
         if failure.as_ref().is_some_and(is_damage) {
@@ -180,8 +180,9 @@ impl Writer {
         self.metrics.store.held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
-    /// All jobs in one transaction, each in a savepoint of its own.
-    fn transact(&self, connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    /// All jobs in one transaction, each in a savepoint of its own. Whether there was anything to write.
+    fn transact(&self, connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<bool> {
+        let changes = connection.total_changes();
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for job in group {
             transaction.execute_batch("SAVEPOINT job")?;
@@ -198,19 +199,20 @@ impl Writer {
         transaction.commit()?;
         self.metrics.store_commits.inc();
         self.recorded.notify_one();
-        Ok(())
+        Ok(connection.total_changes() != changes)
     }
 
-    /// Logs the first of many failed commits, and the end of them.
-    fn note(&self, failure: Option<&rusqlite::Error>) {
-        let failed_before = self.heartbeat.failing.swap(failure.is_some(), Ordering::Relaxed);
-        match failure {
-            Some(cause) if !failed_before => {
+    /// Logs the first of many failed commits, and the end of them. One that had nothing to write says nothing of the disk.
+    fn note(&self, outcome: &rusqlite::Result<bool>) {
+        let failed_before = self.heartbeat.failing();
+        match outcome {
+            Err(cause) if !failed_before => {
                 tracing::error!(%cause, path = %self.condition.path.display(), "the store cannot write");
             }
-            None if failed_before => tracing::info!("the store can write again"),
-            _ => {}
+            Ok(true) if failed_before => tracing::info!("the store can write again"),
+            _ => return,
         }
+        self.heartbeat.failing.store(outcome.is_err(), Ordering::Relaxed);
     }
 
     fn watch_size(&self, next_truncate: &mut Instant) {

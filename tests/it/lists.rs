@@ -86,6 +86,12 @@ fn diagnostics_tell_a_technician_what_there_is_and_no_secret() {
     assert!(facts["model"]["sha256"].as_str().unwrap().len() == 64);
     assert!(facts["store"]["audit_rows"].as_u64().unwrap() > 0 && facts["store"]["healthy"] == true);
     assert!(facts["disk"]["free_bytes"].as_u64().unwrap() > 0);
+    // What was written is noted when the unit stops, at the latest.
+    assert_eq!(facts["disk"]["written"], json!([]));
+    let unit = unit.stop_and_restart();
+    let noted = unit.get("/api/diagnostics", &token).json()["data"]["disk"]["written"].clone();
+    assert!(noted[0]["commits"].as_u64().unwrap() > 0 && noted[0]["bytes"].is_u64(), "{noted}");
+    assert_eq!(noted[0]["day"].as_str().unwrap().len(), "2026-01-01".len(), "{noted}");
     assert!(facts["pipeline"]["limit_hits"]["login_rate"] == 0, "{facts}");
     assert!(facts["versions"]["sqlite"].as_str().unwrap().starts_with("3."));
     assert!(!page.text().contains("0123456789abcdef0123456789abcdef"));

@@ -29,6 +29,7 @@ mod reload;
 mod replay;
 mod road;
 mod siege;
+mod small_disk;
 mod stress;
 mod sync;
 mod tls;

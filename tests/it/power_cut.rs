@@ -155,7 +155,7 @@ fn acknowledged(log: &Path) -> usize {
 
 /// Kills the process once it has so many acknowledgements.
 fn kill_at(mut child: Child, log: &Path, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while acknowledged(log) < count {
         assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "the load does not get on");
         std::thread::yield_now();
@@ -224,6 +224,9 @@ fn what_was_acknowledged_survives_kills_under_a_mixed_load() {
     let mut random = SmallRng::seed_from_u64(2);
     let mut acks = BTreeSet::new();
     for kill in 0..kills {
+        if kill % 100 == 0 {
+            println!("{kill} kills, {} acknowledgements so far", acks.len());
+        }
         let _ = fs::remove_file(&log);
         kill_at(load(&state, &log, None), &log, random.random_range(1..60));
         acks.extend(deeds(&fs::read(&log).unwrap()).iter().filter_map(crate::disk::Deed::acknowledged));

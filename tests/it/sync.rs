@@ -1,13 +1,15 @@
 //! The central site with real Redis servers, started for each test: what arrives there, and what is said when nothing does.
 //!
 //! The counts are small for every day; the environment asks for more: `SYNC_EVENTS=100000 SYNC_SEEDS=3` (faults),
-//! `SYNC_KILLS=200`, `SYNC_UNITS=1000` (a fleet), `SYNC_BACKLOG=500000`, each with `cargo test --test it sync:: -- --nocapture`.
+//! `SYNC_KILLS=200`, `SYNC_UNITS=1000` (a fleet), `SYNC_BACKLOG=500000 SYNC_UPLOADS=1000`, each with
+//! `cargo test --test it sync:: -- --nocapture`.
 
 mod consumer;
 mod faults;
 mod figures;
 mod groups;
 mod keeping;
+mod latency;
 mod losses;
 mod proxy;
 mod server;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use vehicle_classifierd::clock::{Clock, Stamp, SystemClock};
 use vehicle_classifierd::metrics::Metrics;
-use vehicle_classifierd::record::{Passage, WatchSpan};
+use vehicle_classifierd::record::{AuditEvent, Classification, Origin, Outcome, Passage, PictureFacts};
 use vehicle_classifierd::store::{Store, StoreSettings};
 use vehicle_classifierd::sync::{Parts, RedisSettings, Settings, Sync, encoder};
 
@@ -47,7 +49,6 @@ pub struct Outbox {
     pub store: Store,
     pub metrics: Arc<Metrics>,
     clock: Arc<SystemClock>,
-    written: usize,
 }
 
 impl Outbox {
@@ -67,7 +68,7 @@ impl Outbox {
             events: Some(encoder(unit)),
         };
         let store = Store::open(settings, metrics.clone()).unwrap();
-        Self { directory, store, metrics, clock: Arc::new(SystemClock::new()), written: 0 }
+        Self { directory, store, metrics, clock: Arc::new(SystemClock::new()) }
     }
 
     fn stamp(&self) -> Stamp {
@@ -76,15 +77,18 @@ impl Outbox {
 
     /// Small events, many in one transaction.
     pub fn record(&mut self, count: usize) {
-        let until = self.stamp();
-        let from = Stamp { at: until.at - Duration::from_millis(5), ..until.clone() };
-        let spans = (0..count).map(|_| {
-            self.written += 1;
-            let boot_id = format!("{}#{}", uuid(), self.written).into();
-            WatchSpan { from: from.clone(), until: Stamp { boot_id, ..until.clone() }, gap: None }
-        });
-        let spans = spans.collect();
-        self.store.record_watch(spans).wait().unwrap();
+        let created = self.stamp();
+        let records = (0..count).map(|_| classification(created.clone())).collect();
+        let event = AuditEvent {
+            user: Some("test".into()),
+            action: "test".into(),
+            resource: "test".into(),
+            outcome: Outcome::Success,
+            details: serde_json::Value::Null,
+            ip_address: None,
+            at: created,
+        };
+        self.store.record_classifications(records, event).wait().unwrap();
     }
 
     /// Passages as they are on a road.
@@ -150,6 +154,22 @@ pub fn settings() -> Settings {
 fn uuid() -> String {
     let random: u128 = rand::random();
     format!("{random:032x}")
+}
+
+fn classification(created: Stamp) -> Classification {
+    Classification {
+        id: uuid(),
+        origin: Origin::Upload,
+        user: None,
+        file_name: None,
+        picture: PictureFacts { width: 1, height: 1, format: "jpeg".into(), sha256: String::new() },
+        predictions: Vec::new(),
+        confidence: 0.5,
+        processing_time_ms: 1.0,
+        model: "m".into(),
+        model_version: "1".into(),
+        created,
+    }
 }
 
 pub fn passage(at: Stamp) -> Passage {

@@ -1,5 +1,6 @@
 //! A running unit and a client for it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
@@ -22,8 +23,14 @@ pub const ADMIN_PASSWORD: &str = "a longer walk by the river";
 
 /// The program, with nothing of this machine's configuration. `TEST_PROGRAM` names another build of it, for figures.
 pub fn program() -> Command {
-    let built = env!("CARGO_BIN_EXE_vehicle-classifierd").into();
-    let mut command = Command::new(std::env::var_os("TEST_PROGRAM").unwrap_or(built));
+    bare(Command::new(path()))
+}
+
+fn path() -> OsString {
+    std::env::var_os("TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_vehicle-classifierd").into())
+}
+
+fn bare(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VEHICLE_CLASSIFIER__")) {
         command.env_remove(name);
     }
@@ -45,6 +52,8 @@ pub fn program() -> Command {
 
 /// Marks a variable that is not one of the configuration's.
 const BARE: &str = "=";
+/// Marks the command that the program is started through.
+const THROUGH: &str = "|";
 
 /// A unit that runs until it is dropped.
 pub struct Unit {
@@ -52,6 +61,8 @@ pub struct Unit {
     pub address: String,
     pub log: Log,
     pub state: Arc<TempDir>,
+    /// What `nsenter` needs to run a command where the unit sees its state directory; none: it is where everybody sees it.
+    namespaces: Vec<String>,
     settings: Vec<(String, String)>,
     agent: Agent,
 }
@@ -120,6 +131,20 @@ impl Unit {
         Self::on(Arc::new(TempDir::new().unwrap()), settings)
     }
 
+    /// On a file system of its own: `script` mounts it on the state directory, which is its `$4`, in a mount namespace that
+    /// `unshare` makes with these arguments.
+    pub fn on_own_disk(unshare: &str, script: &str, settings: &[(&str, &str)]) -> Self {
+        let script = format!("{script}\nexec \"$@\"");
+        let through =
+            ["unshare", unshare, "sh", "-ec", &script, "sh"].map(|word| (THROUGH.to_owned(), word.to_owned()));
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let mut unit = Self::on(Arc::new(TempDir::new().unwrap()), through.into_iter().chain(settings).collect());
+        let user = ["-U", "--preserve-credentials"].iter().filter(|_| unshare.contains('r'));
+        unit.namespaces = ["-m", "-t"].iter().chain(user).map(|word| (*word).to_owned()).collect();
+        unit.namespaces.insert(2, unit.pid().to_string());
+        unit
+    }
+
     fn on(state: Arc<TempDir>, settings: Vec<(String, String)>) -> Self {
         let mut command = serve(&state, &settings);
         let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
@@ -127,7 +152,7 @@ impl Unit {
         let address = log.follow(child.stderr.take().unwrap());
         let address = address.unwrap_or_else(|| panic!("the unit did not start:\n{}", log.to_end()));
         let agent = Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build().into();
-        Self { child, address, log, state, settings, agent }
+        Self { child, address, log, state, namespaces: Vec::new(), settings, agent }
     }
 
     /// Kills the unit as a power cut would the process, and starts it again on the same state.
@@ -169,7 +194,12 @@ impl Unit {
 
     /// Runs a command beside the unit.
     pub fn command(&self, arguments: &[&str], stdin: &str) -> Output {
-        run(self.state_directory(), arguments, stdin)
+        if self.namespaces.is_empty() {
+            return run(self.state_directory(), arguments, stdin);
+        }
+        let mut command = bare(Command::new("nsenter"));
+        command.args(&self.namespaces).arg(path());
+        finish(command, self.state_directory(), arguments, stdin)
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -278,10 +308,18 @@ impl Drop for Unit {
 }
 
 fn serve(state: &TempDir, settings: &[(String, String)]) -> Command {
-    let mut command = program();
+    let through: Vec<_> = settings.iter().filter(|(key, _)| key == THROUGH).map(|(_, word)| word).collect();
+    let mut command = match through.split_first() {
+        None => program(),
+        Some((first, rest)) => {
+            let mut command = bare(Command::new(first));
+            command.args(rest).arg(path());
+            command
+        }
+    };
     command.args(["serve", "--state-directory"]).arg(state.path());
     command.env("VEHICLE_CLASSIFIER__API__LISTEN", "127.0.0.1:0").env("VEHICLE_CLASSIFIER__LOG__FORMAT", "text");
-    for (key, value) in settings {
+    for (key, value) in settings.iter().filter(|(key, _)| key != THROUGH) {
         if key.starts_with("--") {
             command.arg(key).arg(value);
             continue;
@@ -296,7 +334,11 @@ fn serve(state: &TempDir, settings: &[(String, String)]) -> Command {
 
 /// Runs a command of the program to its end.
 pub fn run(state: &Path, arguments: &[&str], stdin: &str) -> Output {
-    let mut child = program()
+    finish(program(), state, arguments, stdin)
+}
+
+fn finish(mut command: Command, state: &Path, arguments: &[&str], stdin: &str) -> Output {
+    let mut child = command
         .args(arguments)
         .arg("--state-directory")
         .arg(state)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use salvo::oapi::ToSchema;
 use serde::Serialize;
 
@@ -94,6 +95,19 @@ pub struct SyncFacts {
 pub struct DiskFacts {
     /// Null when the file system gives no answer.
     pub free_bytes: Option<u64>,
+    /// What the unit wrote on each of the last seven days on which it ran, newest first: flash wears out. It is noted every ten
+    /// minutes.
+    pub written: Vec<WrittenDay>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WrittenDay {
+    /// UTC.
+    #[salvo(schema(value_type = String, format = "date"))]
+    pub day: Date,
+    pub bytes: u64,
+    /// Transactions made durable.
+    pub commits: u64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

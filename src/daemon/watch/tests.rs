@@ -47,9 +47,21 @@ impl Fixture {
         }
     }
 
+    /// Waits for what is on its way into the store.
+    fn settle(&mut self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while self.watch.sent.is_some() {
+            assert!(std::time::Instant::now() < deadline, "the store does not answer");
+            std::thread::yield_now();
+            self.watch.take_answer();
+        }
+    }
+
     /// (seconds after noon of the slot's start, state, seconds), flushed.
     fn coverage(&mut self) -> Vec<(i64, &'static str, u64)> {
+        self.settle();
         self.watch.flush();
+        self.settle();
         let page = self.store.counts(SlotWidth::FiveMinutes, noon(-86_400), noon(86_400)).wait().unwrap();
         let name = |gap: Option<Gap>| gap.map_or("watching", Gap::name);
         let second = |at: Timestamp| at.as_second() - noon(0).as_second();
@@ -78,16 +90,17 @@ fn each_second_is_watched_or_has_its_reason() {
 #[test]
 fn what_was_seen_is_stored_every_ten_seconds() {
     let mut fixture = Fixture::new();
-    let stored = |fixture: &Fixture| {
+    let stored = |fixture: &mut Fixture| {
+        fixture.settle();
         let page = fixture.store.counts(SlotWidth::Hour, noon(0), noon(1)).wait().unwrap();
         (page.coverage.iter().map(|part| part.milliseconds).sum::<u64>(), page.watched_until)
     };
     fixture.run(9, None);
-    assert_eq!(stored(&fixture).0, 0);
+    assert_eq!(stored(&mut fixture).0, 0);
     fixture.run(1, None);
-    assert_eq!(stored(&fixture), (10_000, noon(10)));
+    assert_eq!(stored(&mut fixture), (10_000, noon(10)));
     fixture.run(9, None);
-    assert_eq!(stored(&fixture), (10_000, noon(10)));
+    assert_eq!(stored(&mut fixture), (10_000, noon(10)));
 }
 
 #[test]
@@ -140,6 +153,7 @@ fn what_the_store_does_not_take_is_kept_within_limits() {
     fixture.store.close();
     fixture.run(20, None);
     fixture.run(20, Some(Gap::Frozen));
+    fixture.settle();
     assert_eq!(fixture.watch.spans.len(), 2);
     fixture.watch.store = open(fixture._directory.path(), &fixture.metrics);
     fixture.store = fixture.watch.store.clone();
@@ -148,6 +162,7 @@ fn what_the_store_does_not_take_is_kept_within_limits() {
     for _ in 0..SPANS_MAX {
         fixture.run(2, None);
         fixture.run(2, Some(Gap::Frozen));
+        fixture.settle();
     }
     assert_eq!(fixture.watch.spans.len(), SPANS_MAX);
     assert!(fixture.metrics.limit_hits.with_label_values(&["watch_spans"]).get() > 0);

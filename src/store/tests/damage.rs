@@ -129,7 +129,7 @@ fn damage_that_a_reader_meets_is_dealt_with_too() {
     let fixture = filled();
     fixture.store.close();
     let store = daemon(&fixture.directory);
-    let root = root_of(&fixture.directory, "reports_vehicle");
+    let root = root_of(&fixture.directory, "reports_vehicle_stored");
     overwrite(&path(&fixture.directory), root, &[0xa5; 4_096]);
     let refused = store.newest_report("v1").wait().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
@@ -150,7 +150,7 @@ fn accounts_come_from_the_newest_backup_when_the_damaged_database_has_none_left(
 #[test]
 fn a_command_beside_the_unit_sets_nothing_aside() {
     let fixture = filled();
-    let root = root_of(&fixture.directory, "reports_vehicle");
+    let root = root_of(&fixture.directory, "reports_vehicle_stored");
     fixture.store.close();
     overwrite(&path(&fixture.directory), root, &[0xa5; 4_096]);
     let store = super::reopen(&fixture.directory);

@@ -108,6 +108,9 @@ fn a_full_disk_fails_the_group_and_passes_once_there_is_room() {
     assert!(error.message().contains("disk is full"), "{}", error.chain());
     assert_eq!(small.wait().unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!fixture.store.health().wait().unwrap().ok);
+    // What finds nothing to do has not seen the disk work.
+    fixture.store.write(|_| Ok(())).wait().unwrap();
+    assert!(!fixture.store.health().wait().unwrap().ok);
 
     limit("1000000").wait().unwrap();
     fixture.store.record_audit(event("again", 0)).wait().unwrap();

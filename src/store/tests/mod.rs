@@ -7,12 +7,14 @@ mod group_commit;
 mod ledger;
 mod opening;
 mod outbox;
+mod plans;
 mod records;
 mod restamping;
 mod retained;
 mod trail;
 mod trail_faults;
 mod upgrade;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};

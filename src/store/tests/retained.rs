@@ -79,6 +79,58 @@ proptest! {
     }
 }
 
+/// What can happen to the trail of a unit that runs for years.
+#[derive(Clone, Debug)]
+enum Life {
+    Rows(i64),
+    Age(u64),
+    Bytes(u64),
+    ClockBack(i64),
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    prop_oneof![
+        4 => (1_i64..150).prop_map(Life::Rows),
+        2 => (1_u64..60).prop_map(Life::Age),
+        2 => (0_u64..60_000).prop_map(Life::Bytes),
+        1 => (1_i64..40).prop_map(Life::ClockBack),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// However much goes, by age or by bytes and whatever the clock does meanwhile: what is left of the trail is one chain, the
+    /// newest row stays, and its numbers go on.
+    #[test]
+    fn retention_never_breaks_the_trail(life in prop::collection::vec(life(), 1..12)) {
+        let fixture = Fixture::new();
+        let (mut day, mut newest) = (0, 0);
+        for step in life {
+            match step {
+                Life::Rows(count) => {
+                    let waiting: Vec<_> = (0..count)
+                        .map(|n| fixture.store.record_audit(event("test", (day + n / 50) * DAY)))
+                        .collect();
+                    waiting.into_iter().for_each(|pending| pending.wait().unwrap());
+                    (day, newest) = (day + count / 50 + 1, newest + count);
+                }
+                Life::Age(days) => {
+                    newest += i64::from(apply(&fixture, Kind::Audit, aged(days), Some(day * DAY)).deleted > 0);
+                }
+                Life::Bytes(bytes_max) => drop(apply(&fixture, Kind::Audit, Keep { bytes_max, ..EVERYTHING }, None)),
+                Life::ClockBack(days) => day -= days,
+            }
+            let check = fixture.store.verify_audit().wait().unwrap();
+            prop_assert_eq!(check.first_broken, None);
+            let left = ids(&fixture, "audit_log", "id");
+            prop_assert_eq!(left.len() as u64, check.rows);
+            prop_assert!(left.last().copied().unwrap_or_default() >= newest, "{:?} rows, {}", left.len(), newest);
+            newest = left.last().copied().unwrap_or_default();
+        }
+    }
+}
+
 #[test]
 fn nothing_is_too_old_by_a_clock_that_is_not_trusted() {
     let fixture = Fixture::new();

@@ -18,7 +18,7 @@ const WRITE_VARIABLE: &str = "VEHICLE_CLASSIFIER_TEST_WRITE_SCHEMA";
 const APPLICATION_ID: i32 = 0x5643_4C53;
 
 /// Rows for the tables that a version has; tables that it does not have are passed over.
-const ROWS: [(&str, &str); 9] = [
+const ROWS: [(&str, &str); 10] = [
     ("users", "INSERT INTO users VALUES (7, 'ann', 'admin', 1, 0, '$argon2id$', 1767225600000000, 3, 'kept')"),
     ("service_tokens", "INSERT INTO service_tokens VALUES ('t1', 'prometheus', 'metrics', 1, 2, NULL)"),
     ("revoked_tokens", "INSERT INTO revoked_tokens VALUES ('j1', 99)"),
@@ -34,6 +34,7 @@ const ROWS: [(&str, &str); 9] = [
     ),
     ("counts", "INSERT INTO counts VALUES (300, 0, 'gate', 'north', 'car', 1)"),
     ("coverage", "INSERT INTO coverage VALUES (300, 0, '', 1000)"),
+    ("watch_head", "INSERT INTO watch_head VALUES (1, 'b', 1, 1, 2, 2, 1, 'frozen')"),
     ("outbox", "INSERT INTO outbox VALUES (4, 'passage', '{}', 5)"),
 ];
 

@@ -85,6 +85,14 @@ fn a_cluster_is_found_from_any_node() {
     outbox.record(50);
     nodes[home].restart();
     outbox.settle(PATIENCE);
+    // Another node goes: the Cluster does not cover all its keys any more, and says so to everybody.
+    let other = (home + 1) % nodes.len();
+    nodes[other].kill();
+    let watch = sync.watch();
+    until("the cluster is down", PATIENCE, || watch.status() == SyncStatus::Trouble(Trouble::FailingOver));
+    nodes[other].restart();
+    outbox.record(50);
+    outbox.settle(PATIENCE);
     runtime.block_on(sync.stop(PATIENCE));
     assert!(nodes[home].bodies() == outbox.bodies(), "other events, or another order");
 }

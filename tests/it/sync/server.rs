@@ -49,14 +49,20 @@ impl Server {
     }
 
     pub fn restart(&mut self) {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(self.directory.path());
-        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "no"]).args(&self.arguments);
-        self.child = Some(quiet(&mut command));
+        self.launch(&[]);
         self.answers();
     }
 
-    fn answers(&self) {
+    /// Starts it with more arguments and does not wait until it works.
+    pub fn launch(&mut self, arguments: &[&str]) {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(self.directory.path());
+        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "no", "--enable-debug-command", "local"]);
+        command.args(&self.arguments).args(arguments);
+        self.child = Some(quiet(&mut command));
+    }
+
+    pub fn answers(&self) {
         until("redis-server started", PATIENCE, || self.try_connect().is_some());
     }
 
@@ -115,7 +121,7 @@ impl Drop for Server {
     }
 }
 
-/// A unit without a camera says so by itself now and then; what tests record is watched.
+/// A unit without a camera says so by itself now and then.
 pub fn is_own_watch(body: &str) -> bool {
     body.contains("\"gap\":\"off\"")
 }

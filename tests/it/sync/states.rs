@@ -78,6 +78,45 @@ fn read_only_and_out_of_memory() {
 }
 
 #[test]
+fn a_server_that_loads_its_data_and_one_that_has_lost_its_master() {
+    // A millisecond a key, and an answer to whoever asks in between.
+    let mut server = Server::start(&["--appendonly", "no", "--loading-process-events-interval-bytes", "1024"]);
+    let _: () = server.ask(&["DEBUG", "POPULATE", "4000", "filling", "100"]);
+    let _: () = server.ask(&["SAVE"]);
+    server.kill();
+    server.launch(&["--key-load-delay", "1000"]);
+    comes_to(redis_settings(&server.url()), Trouble::Loading, || {});
+    server.answers();
+    let _: () = server.ask(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    let _: () = server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    comes_to(redis_settings(&server.url()), Trouble::FailingOver, || {});
+}
+
+#[test]
+fn a_server_that_is_handed_over_loses_nothing() {
+    let (master, replica) = (Server::start(&[]), Server::start(&[]));
+    let port = |server: &Server| server.port.to_string();
+    let _: () = replica.ask(&["REPLICAOF", "127.0.0.1", &port(&master)]);
+    until("the replica follows", PATIENCE, || {
+        let state: redis::Value = master.ask(&["INFO", "replication"]);
+        redis::from_redis_value::<String>(state).unwrap().contains("state=online")
+    });
+    let (mut outbox, runtime) = (Outbox::new(), runtime());
+    let sync = outbox.deliver(&runtime, redis_settings(&master.url()));
+    outbox.record(200);
+    // The master takes no writes until the replica has all of it, and is a replica itself from then on.
+    let _: () = master.ask(&["FAILOVER", "TO", "127.0.0.1", &port(&replica)]);
+    outbox.record(200);
+    let watch = sync.watch();
+    until("it is told", PATIENCE, || watch.status() == SyncStatus::Trouble(Trouble::ReadOnly));
+    runtime.block_on(sync.stop(PATIENCE));
+    let sync = outbox.deliver(&runtime, redis_settings(&replica.url()));
+    outbox.settle(PATIENCE);
+    runtime.block_on(sync.stop(PATIENCE));
+    assert!(replica.bodies() == outbox.bodies(), "other events, or another order");
+}
+
+#[test]
 fn two_units_with_one_id_are_told() {
     let server = Server::start(&[]);
     let (mut first, mut second, runtime) = (Outbox::new(), Outbox::new(), runtime());
