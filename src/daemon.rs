@@ -10,7 +10,7 @@ use crate::api::{Api, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
-use crate::classifier::{LoadedDetector, LoadedModel, ModelsDirectory};
+use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources};
 use crate::error::{Error, Result};
@@ -91,6 +91,8 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         api: unit.api.clone(),
         state_directory,
         renewal,
+        model: unit.api.model.clone(),
+        metrics: unit.api.metrics.clone(),
         started: loaded.clone(),
         last: loaded.clone(),
     };
@@ -127,8 +129,8 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let metrics = Arc::new(Metrics::new()?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let hold = place::hold(state_directory)?;
-    let model = Arc::new(load_model(loaded, state_directory)?);
-    metrics.set_model(&model.manifest.name, &model.manifest.version, &model.manifest.sha256);
+    let model = ActiveModel::new(load_model(loaded, state_directory)?);
+    show_model(&metrics, &model);
     // Only this process records what the central site is told of.
     let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(unit_id));
     let settings = StoreSettings { events, ..store_settings(loaded, state_directory.to_owned()) };
@@ -138,12 +140,12 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     keep_up(&store, loaded, state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, state_directory)?, unit_id);
     let settings = inference_settings(loaded);
-    let sink = camera::camera_sink(store.clone(), model.clone());
+    let sink = camera::camera_sink(store.clone());
     let inference = Inference::start(&settings, &model, sink, &metrics)?;
     let proof = inference.proof();
     tracing::info!(
         "model {}: the golden picture is a {} ({:.2}), as it must be; {} worker(s)",
-        model.title(),
+        model.get().title(),
         proof.value,
         proof.confidence,
         settings.worker_count()
@@ -198,6 +200,12 @@ pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel
     let wanted =
         if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
     models.find(&wanted)?.load()
+}
+
+fn show_model(metrics: &Metrics, model: &ActiveModel) {
+    let model = model.get();
+    let manifest = &model.manifest;
+    metrics.set_model(&manifest.name, &manifest.version, &manifest.sha256);
 }
 
 /// The model that finds vehicles; none where `traffic.detector` says so.

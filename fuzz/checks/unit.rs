@@ -16,6 +16,7 @@ use vehicle_classifierd::api::{Api, Parts};
 use vehicle_classifierd::auth::Signer;
 use vehicle_classifierd::auth::key::load_or_create;
 use vehicle_classifierd::capture::Supervisor;
+use vehicle_classifierd::classifier::ActiveModel;
 use vehicle_classifierd::clock::{Clock, SystemClock};
 use vehicle_classifierd::config::{Loaded, Sources, load};
 use vehicle_classifierd::daemon::{capture_settings, inference_settings, load_model, store_settings};
@@ -86,7 +87,7 @@ impl Unit {
         let inside = runtime.enter();
         let metrics = Arc::new(Metrics::new().unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let model = Arc::new(load_model(&loaded, state.path()).unwrap());
+        let model = ActiveModel::new(load_model(&loaded, state.path()).unwrap());
         let store = Store::open(store_settings(&loaded, state.path().to_owned()), metrics.clone()).unwrap();
         let signer = Signer::new(&load_or_create(&state.path().join("token.key")).unwrap(), "unit-1");
         let settings = inference_settings(&loaded);

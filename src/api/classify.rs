@@ -83,8 +83,8 @@ fn recorded(api: &Api, user: Option<String>, file_name: Option<String>, answer: 
         processing_time_ms: milliseconds(answer.timings.total()),
         predictions: answer.predictions,
         picture: answer.picture,
-        model: api.model.manifest.name.clone(),
-        model_version: api.model.manifest.version.clone(),
+        model: answer.model,
+        model_version: answer.model_version,
         created: api.clock.now(),
     }
 }

@@ -51,6 +51,7 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
     let store = store(&api, &health).await?;
     let (config, live) = (&api.config, api.live());
     let now = api.clock.now();
+    let model = api.model.get();
     Ok(Reply(Diagnostics {
         unit: UnitFacts {
             id: api.unit_id.clone(),
@@ -62,9 +63,9 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
         camera: camera(&api),
         pipeline: pipeline(&api),
         model: ModelFacts {
-            name: api.model.manifest.name.clone(),
-            version: api.model.manifest.version.clone(),
-            sha256: api.model.manifest.sha256.clone(),
+            name: model.manifest.name.clone(),
+            version: model.manifest.version.clone(),
+            sha256: model.manifest.sha256.clone(),
             runtime: RUNTIME,
             threads: config.classifier.threads,
         },

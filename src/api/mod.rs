@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
 use crate::capture::CameraWatch;
-use crate::classifier::LoadedModel;
+use crate::classifier::ActiveModel;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ pub struct Parts {
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
     pub view: LiveView,
-    pub model: Arc<LoadedModel>,
+    pub model: ActiveModel,
     pub workers: usize,
     pub signer: Signer,
     pub metrics: Arc<Metrics>,

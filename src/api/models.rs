@@ -17,10 +17,10 @@ pub async fn metadata(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Mode
     let api = api(depot)?;
     crate::api::query::only(req, &[])?;
     let caller = Caller::of(depot)?;
-    let event =
-        api.audit(req, Some(caller.name()), "models.metadata", &api.model.title(), Outcome::Success, Value::Null);
+    let model = api.model.get();
+    let event = api.audit(req, Some(caller.name()), "models.metadata", &model.title(), Outcome::Success, Value::Null);
     api.store.record_audit(event).await?;
-    Ok(Reply(described(&api.model.manifest, api.config.classifier.threads, api.workers)))
+    Ok(Reply(described(&model.manifest, api.config.classifier.threads, api.workers)))
 }
 
 fn described(manifest: &Manifest, threads: usize, workers: usize) -> ModelMetadata {

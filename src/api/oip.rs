@@ -2,6 +2,7 @@
 //! `tritonclient[http]` work unchanged.
 //! <https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md>
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
@@ -17,7 +18,7 @@ use crate::api::error::Answer;
 use crate::api::wire::Written;
 use crate::api::{Api, api, query};
 use crate::auth::Permission;
-use crate::classifier::RUNTIME;
+use crate::classifier::{LoadedModel, RUNTIME};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Upload;
 use crate::record::{Classification, Outcome};
@@ -114,8 +115,8 @@ async fn ready(api: &Api) -> Result<()> {
 pub async fn model_metadata(req: &mut Request, depot: &mut Depot) -> Answer<Json<OipModel>> {
     let api = api(depot)?;
     query::only(req, &[])?;
-    active(&api, req)?;
-    let manifest = &api.model.manifest;
+    let model = active(&api, req)?;
+    let manifest = &model.manifest;
     let input = TensorMetadata { name: tensor::INPUT.to_owned(), datatype: "UINT8", shape: vec![-1, -1, -1, 3] };
     let outputs = manifest.attributes.iter().flat_map(|attribute| {
         let labels = attribute.labels.len().min(TOP_LABELS);
@@ -143,9 +144,9 @@ pub async fn model_metadata(req: &mut Request, depot: &mut Depot) -> Answer<Json
 pub async fn model_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<ModelReady>> {
     let api = api(depot)?;
     query::only(req, &[])?;
-    active(&api, req)?;
+    let model = active(&api, req)?;
     ready(&api).await?;
-    Ok(Json(ModelReady { name: api.model.manifest.name.clone(), ready: true }))
+    Ok(Json(ModelReady { name: model.manifest.name.clone(), ready: true }))
 }
 
 /// Infer
@@ -169,7 +170,7 @@ pub async fn model_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<Mo
 pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = api(depot)?;
     query::only(req, &[])?;
-    active(&api, req)?;
+    let model = active(&api, req)?;
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
     let head_bytes = head_length(req)?;
     let user = Caller::of(depot)?.name().to_owned();
@@ -188,13 +189,12 @@ pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> 
     let records = done.into_iter().collect::<Result<Vec<_>>>()?;
     let predictions: Vec<_> = records.iter().map(|record| record.predictions.clone()).collect();
     let (outputs, binary) = tensor::answers(&asked.request, &predictions)?;
-    let details = json!({ "model": api.model.title(), "pictures": records.len() });
+    let details = json!({ "model": model.title(), "pictures": records.len() });
     let event = api.audit(req, Some(&user), "model.infer", req.uri().path(), Outcome::Success, details);
     api.store.record_classifications(records, event).await?;
-    let manifest = &api.model.manifest;
     let answer = InferResponse {
-        model_name: manifest.name.clone(),
-        model_version: manifest.version.clone(),
+        model_name: model.manifest.name.clone(),
+        model_version: model.manifest.version.clone(),
         id: asked.request.id,
         outputs,
     };
@@ -222,14 +222,15 @@ fn head_length(req: &Request) -> Result<Option<usize>> {
     length.map(Some).ok_or_else(|| Error::validation("Inference-Header-Content-Length must be a number of bytes."))
 }
 
-/// Refuses every model but the one that runs.
-fn active(api: &Api, req: &Request) -> Result<()> {
-    let manifest = &api.model.manifest;
+/// The model that runs; every other is refused.
+fn active(api: &Api, req: &Request) -> Result<Arc<LoadedModel>> {
+    let model = api.model.get();
+    let manifest = &model.manifest;
     let named = req.param::<&str>("model") == Some(&manifest.name);
     let versioned = req.param::<&str>("version").is_none_or(|version| version == manifest.version);
     if named && versioned {
-        return Ok(());
+        return Ok(model);
     }
-    let message = format!("This model is not active here; {} is.", api.model.title());
+    let message = format!("This model is not active here; {} is.", model.title());
     Err(Error::new(ErrorKind::NotFound, message))
 }

@@ -1,11 +1,13 @@
 //! Models: their manifests, the interpreter that runs them, and what their outputs mean.
 
+mod active;
 mod detector;
 mod installed;
 mod manifest;
 mod prediction;
 mod tflite;
 
+pub use active::ActiveModel;
 pub use detector::{Detector, DetectorManifest, Found};
 pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
 pub use manifest::{Attribute, Golden, GoldenLogit, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::api::disk_free;
@@ -15,7 +16,7 @@ use crate::cli::model::{proof, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
 use crate::config::{Sources, load};
-use crate::daemon::tls::existing;
+use crate::daemon::tls::{Proof, existing};
 use crate::daemon::{self, capture_settings, load_model};
 use crate::error::{Error, Result};
 use crate::{place, sync};
@@ -46,6 +47,9 @@ struct Finding {
     /// What was found, and the remedy where one is needed.
     message: String,
 }
+
+/// A certificate that expires sooner is to be renewed.
+const RENEWAL_DAYS: i64 = 21;
 
 type Check = (&'static str, fn(&Context) -> Result<(Verdict, String)>);
 
@@ -195,7 +199,7 @@ fn tls(context: &Context) -> Result<(Verdict, String)> {
     let api = &context.loaded.config.api;
     if let Some(proof) = existing(&api.tls, &context.state_directory()?)? {
         let said = format!("the certificate of {}, SHA-256 {}", proof.file.display(), proof.fingerprint);
-        return Ok((Verdict::Ok, said));
+        return Ok(expiry(&proof, Timestamp::now(), &said));
     }
     if api.tls.self_signed {
         return Ok((Verdict::Note, "a self-signed certificate will be made on the first start".into()));
@@ -209,6 +213,21 @@ fn tls(context: &Context) -> Result<(Verdict, String)> {
     let remedy = "passwords can be read on the way; set api.tls.certificate and api.tls.key, or api.tls.self_signed, or put a \
                   TLS proxy in front and set api.behind_tls_proxy";
     Ok((Verdict::Note, format!("plain HTTP on {}: {remedy}", api.listen)))
+}
+
+/// What remains of the certificate's time.
+fn expiry(proof: &Proof, now: Timestamp, said: &str) -> (Verdict, String) {
+    let (end, days) = (proof.expires_at.strftime("%F"), proof.expires_at.duration_since(now).as_hours() / 24);
+    if proof.expires_at <= now {
+        return (
+            Verdict::Failed,
+            format!("{said}, expired on {end}: clients refuse it; put a new one there and reload"),
+        );
+    }
+    if days < RENEWAL_DAYS {
+        return (Verdict::Note, format!("{said}, expires on {end}, in {days} day(s): put a new one there and reload"));
+    }
+    (Verdict::Ok, format!("{said}, valid until {end}"))
 }
 
 fn clock(_context: &Context) -> Result<(Verdict, String)> {

@@ -22,7 +22,7 @@ pub enum Command {
     Show { model: Option<String> },
     /// Checks a model's hashes and runs its golden test
     Verify { model: Option<String> },
-    /// Makes NAME or NAME@VERSION the model of the next start, after its golden test
+    /// Makes NAME or NAME@VERSION the model of the next start or reload, after its golden test
     Activate { model: String },
 }
 
@@ -69,7 +69,10 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
             say(&proven(&loaded, &proof))?;
             let overruled =
                 if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };
-            say(&format!("{} is active from the next start of the unit.{overruled}", found.title()))?;
+            say(&format!(
+                "{} is active from the next start or reload (SIGHUP) of the unit.{overruled}",
+                found.title()
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

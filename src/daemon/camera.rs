@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::SourceSpec;
-use crate::classifier::LoadedModel;
+use crate::classifier::ActiveModel;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::daemon::{inference_settings, load_detector};
@@ -26,7 +26,7 @@ const LOOKED_AT_WITHIN: Duration = Duration::from_secs(2);
 pub(super) fn start_pipeline(
     loaded: &Loaded,
     source: &SourceSpec,
-    model: &Arc<LoadedModel>,
+    model: &ActiveModel,
     store: &Store,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Pipeline>> {
@@ -94,7 +94,7 @@ pub(super) fn overload(pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
 }
 
 /// Stores what the workers say of still pictures. Their rows share the uploads' commits; nobody waits for them.
-pub(super) fn camera_sink(store: Store, model: Arc<LoadedModel>) -> FrameSink {
+pub(super) fn camera_sink(store: Store) -> FrameSink {
     Box::new(move |frame, answer| {
         let answer = match answer {
             Ok(answer) => answer,
@@ -110,8 +110,8 @@ pub(super) fn camera_sink(store: Store, model: Arc<LoadedModel>) -> FrameSink {
             processing_time_ms: answer.timings.total().as_secs_f64() * 1e3,
             predictions: answer.predictions,
             picture: answer.picture,
-            model: model.manifest.name.clone(),
-            model_version: model.manifest.version.clone(),
+            model: answer.model,
+            model_version: answer.model_version,
             created: frame.captured,
         };
         drop(store.record_camera(record));

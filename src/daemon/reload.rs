@@ -1,21 +1,27 @@
 //! SIGHUP: takes over what can change while the unit runs, and says what cannot.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::api::Api;
+use crate::classifier::{ActiveModel, LoadedModel};
 use crate::config::{Loaded, Sources, load};
-use crate::daemon::notify;
 use crate::daemon::tls::{self, Renewal};
+use crate::daemon::{inference_settings, load_model, notify, show_model};
 use crate::error::Result;
+use crate::inference::prove_alone;
 use crate::logging::LevelHandle;
+use crate::metrics::Metrics;
 
 /// Keys that are taken over.
-const RELOADED: [&str; 6] = [
+const RELOADED: [&str; 8] = [
     "api.cors_origins",
     "api.requests_per_minute_max",
     "api.tls.certificate",
     "api.tls.key",
     "api.trusted_hosts",
+    "classifier.model",
+    "classifier.models_directory",
     "log.level",
 ];
 
@@ -26,13 +32,15 @@ pub struct Reload<'a> {
     pub api: Api,
     pub state_directory: PathBuf,
     pub renewal: Option<Renewal>,
+    pub model: ActiveModel,
+    pub metrics: Arc<Metrics>,
     /// With which the unit was started, and which it read last.
     pub started: Loaded,
     pub last: Loaded,
 }
 
 impl Reload<'_> {
-    /// All or nothing: a configuration or a certificate that cannot be used changes nothing.
+    /// All or nothing: a configuration, a certificate or a model that cannot be used changes nothing.
     pub fn run(&mut self) {
         notify::reloading();
         if let Err(error) = self.apply() {
@@ -49,11 +57,17 @@ impl Reload<'_> {
             }
             None => None,
         };
+        let model = self.another_model(&loaded)?;
         self.level.set(&loaded.config.log.level)?;
         self.api.reload(&loaded.config.api);
         if let Some((renewal, proof)) = proof {
             tracing::info!("TLS: the certificate has the fingerprint {} now", proof.fingerprint);
             renewal.show(proof)?;
+        }
+        if let Some(model) = model {
+            tracing::info!("model: {} answers now; it passed its golden test", model.title());
+            self.model.replace(model);
+            show_model(&self.metrics, &self.model);
         }
         let taken: Vec<_> = differing(&self.last, &loaded).into_iter().filter(|key| is_reloaded(key)).collect();
         let left: Vec<_> = differing(&self.started, &loaded).into_iter().filter(|key| !is_reloaded(key)).collect();
@@ -64,6 +78,18 @@ impl Reload<'_> {
         }
         self.last = loaded;
         Ok(())
+    }
+}
+
+impl Reload<'_> {
+    /// The model that the configuration names or that was activated meanwhile, proven; none when it is the one that runs.
+    fn another_model(&self, loaded: &Loaded) -> Result<Option<LoadedModel>> {
+        let (present, wanted) = (self.model.get(), load_model(loaded, &self.state_directory)?);
+        if (wanted.title(), &wanted.manifest.sha256) == (present.title(), &present.manifest.sha256) {
+            return Ok(None);
+        }
+        prove_alone(&wanted, &inference_settings(loaded))?;
+        Ok(Some(wanted))
     }
 }
 

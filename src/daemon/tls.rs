@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
+use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -30,6 +31,8 @@ pub struct Proof {
     config: RustlsConfig,
     /// Hex SHA-256 of the certificate, in pairs: what browsers and `openssl x509 -fingerprint -sha256` show.
     pub fingerprint: String,
+    /// When the certificate stops being valid.
+    pub expires_at: Timestamp,
     /// Where the certificate comes from.
     pub file: PathBuf,
 }
@@ -73,6 +76,10 @@ fn read(certificate: &Path, key: &Path) -> Result<Proof> {
         .map_err(|cause| unusable(certificate, format!("it is no PEM file of certificates ({cause})")))?;
     let first = chain.first().ok_or_else(|| unusable(certificate, "there is no certificate in it".into()))?;
     let fingerprint = fingerprint(first);
+    let (_, parsed) = x509_parser::parse_x509_certificate(first)
+        .map_err(|cause| unusable(certificate, format!("it is no X.509 certificate ({cause})")))?;
+    // RFC 5280 knows "no end", year 9999, which is beyond what the clock of this program holds by a day.
+    let expires_at = Timestamp::from_second(parsed.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX);
     let private = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|cause| unusable(key, format!("it is no PEM file of a private key ({cause})")))?;
     CertifiedKey::from_der(chain, private, &default_provider())
@@ -80,7 +87,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Proof> {
     let config = RustlsConfig::new(Keycert::new().cert(certificate_pem).key(key_pem))
         .alpn_protocols(vec![b"http/1.1".to_vec()])
         .tls_versions(VERSIONS);
-    Ok(Proof { config, fingerprint, file: certificate.to_owned() })
+    Ok(Proof { config, fingerprint, expires_at, file: certificate.to_owned() })
 }
 
 fn fingerprint(certificate: &CertificateDer<'_>) -> String {

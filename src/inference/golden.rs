@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::classifier::{GoldenLogit, GoldenPattern, LoadedDetector, LoadedModel, TfliteDetector};
+use crate::classifier::{GoldenLogit, GoldenPattern, LoadedDetector, LoadedModel, TfliteDetector, with_classifier};
 use crate::error::{Error, Result};
+use crate::imaging::Limits;
+use crate::inference::Settings;
 use crate::inference::step::{Step, Timings};
 
 /// A passed golden test.
@@ -30,6 +32,17 @@ impl Proof {
 pub fn prove(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
     prove_pattern(step, model)?;
     prove_picture(step, model)
+}
+
+/// Runs the golden test of `model` on an interpreter of its own, before the workers get it.
+///
+/// # Errors
+/// As [`prove`], and what building an interpreter said.
+pub fn prove_alone(model: &LoadedModel, settings: &Settings) -> Result<Proof> {
+    let limits = Limits { pixels_max: settings.picture_pixels_max };
+    with_classifier(model, settings.threads, |classifier| {
+        prove(&mut Step::new(classifier, &model.manifest, limits), model)
+    })?
 }
 
 /// Runs the golden pattern of a detector; returns how long it took.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::classifier::{LoadedModel, with_classifier};
+use crate::classifier::{ActiveModel, Classifier, LoadedModel, with_classifier};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::imaging;
@@ -22,7 +22,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use golden::{Proof, prove, prove_detector};
+pub use golden::{Proof, prove, prove_alone, prove_detector};
 pub use step::{Answer, Step, Timings};
 
 use lanes::{Camera, Lanes, Work};
@@ -80,12 +80,7 @@ impl Inference {
     ///
     /// # Errors
     /// What building an interpreter or the golden test said; nothing is left running then.
-    pub fn start(
-        settings: &Settings,
-        model: &Arc<LoadedModel>,
-        sink: FrameSink,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self> {
+    pub fn start(settings: &Settings, model: &ActiveModel, sink: FrameSink, metrics: &Arc<Metrics>) -> Result<Self> {
         let lanes = Arc::new(Lanes::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
         let sink = Arc::new(sink);
         let (started, starts) = std::sync::mpsc::channel();
@@ -177,7 +172,7 @@ impl Lane {
 struct Worker {
     number: usize,
     settings: Settings,
-    model: Arc<LoadedModel>,
+    model: ActiveModel,
     lanes: Arc<Lanes>,
     sink: Arc<FrameSink>,
     metrics: Arc<Metrics>,
@@ -185,24 +180,66 @@ struct Worker {
 
 impl Worker {
     fn run(self, started: &std::sync::mpsc::Sender<Result<Proof>>) {
-        let served = with_classifier(&self.model, self.settings.threads, |classifier| {
-            let limits = imaging::Limits { pixels_max: self.settings.picture_pixels_max };
-            let mut step = Step::new(classifier, &self.model.manifest, limits);
-            let proof = golden::prove(&mut step, &self.model);
+        let mut model = self.model.get();
+        let mut waiting = None;
+        let served = with_classifier(&model, self.settings.threads, |classifier| {
+            let mut step = self.step(classifier, &model);
+            let proof = golden::prove(&mut step, &model);
             let sound = proof.is_ok();
             // The receiver leaves as soon as another worker has failed.
             let listening = started.send(proof).is_ok();
-            if sound && listening {
-                self.serve(&mut step);
-            }
+            sound && listening && self.serve(&mut step, &model, &mut waiting)
         });
-        if let Err(error) = served {
+        let mut goes_on = served.unwrap_or_else(|error| {
             let _ = started.send(Err(error));
+            false
+        });
+        while goes_on {
+            let wanted = self.model.get();
+            let served = with_classifier(&wanted, self.settings.threads, |classifier| {
+                self.serve(&mut self.step(classifier, &wanted), &wanted, &mut waiting)
+            });
+            goes_on = match served {
+                Ok(goes_on) => {
+                    model = wanted;
+                    goes_on
+                }
+                Err(error) => self.keep(&model, &wanted, &error, &mut waiting),
+            };
         }
     }
 
-    fn serve(&self, step: &mut Step<'_>) {
-        while let Some(work) = self.lanes.next(self.number) {
+    /// A model that passed its golden test and cannot be built now: the last one goes on until there is yet another.
+    fn keep(
+        &self,
+        model: &Arc<LoadedModel>,
+        wanted: &Arc<LoadedModel>,
+        error: &Error,
+        waiting: &mut Option<Work>,
+    ) -> bool {
+        tracing::error!("{} goes on: {} cannot be used: {}", model.title(), wanted.title(), error.chain());
+        let served = with_classifier(model, self.settings.threads, |classifier| {
+            self.serve(&mut self.step(classifier, model), wanted, waiting)
+        });
+        served.unwrap_or_else(|error| {
+            tracing::error!("an inference worker ends: {}", error.chain());
+            false
+        })
+    }
+
+    fn step<'a>(&self, classifier: &'a mut dyn Classifier, model: &'a LoadedModel) -> Step<'a> {
+        Step::new(classifier, &model.manifest, imaging::Limits { pixels_max: self.settings.picture_pixels_max })
+    }
+
+    /// Works until the lanes are closed, or (true) until another model than `wanted` is to answer; `waiting` is the work that is
+    /// for that one.
+    fn serve(&self, step: &mut Step<'_>, wanted: &Arc<LoadedModel>, waiting: &mut Option<Work>) -> bool {
+        loop {
+            let Some(work) = waiting.take().or_else(|| self.lanes.next(self.number)) else { return false };
+            if !self.model.is(wanted) {
+                *waiting = Some(work);
+                return true;
+            }
             match work {
                 Work::Upload(upload, reply) => {
                     if reply.is_closed() {
@@ -247,11 +284,10 @@ impl Worker {
     }
 
     fn observe(&self, answer: &Answer) {
-        let model = &self.model.manifest.name;
         for (stage, took) in answer.timings.stages() {
             self.metrics
                 .classification_duration
-                .with_label_values(&[model.as_str(), stage])
+                .with_label_values(&[answer.model.as_str(), stage])
                 .observe(took.as_secs_f64());
         }
     }

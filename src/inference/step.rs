@@ -15,6 +15,9 @@ use crate::record::{PictureFacts, Prediction};
 /// What became of one picture.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Name and version of the model that answered.
+    pub model: String,
+    pub model_version: String,
     pub predictions: Vec<Prediction>,
     pub picture: PictureFacts,
     pub timings: Timings,
@@ -126,7 +129,13 @@ impl<'a> Step<'a> {
             format: picture.source().name().to_owned(),
             sha256,
         };
-        Ok(Answer { predictions: predictions(self.manifest, &logits), picture: facts, timings })
+        Ok(Answer {
+            model: self.manifest.name.clone(),
+            model_version: self.manifest.version.clone(),
+            predictions: predictions(self.manifest, &logits),
+            picture: facts,
+            timings,
+        })
     }
 
     /// The logits of a tensor as it is, for the golden test.

@@ -99,9 +99,9 @@ fn a_busy_worker_is_seen_until_it_is_done() {
 }
 
 /// The shipped model with its workers.
-fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, Arc<LoadedModel>) {
+fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, ActiveModel) {
     let models = crate::classifier::ModelsDirectory::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models").into());
-    let model = Arc::new(models.find("").unwrap().load().unwrap());
+    let model = ActiveModel::new(models.find("").unwrap().load().unwrap());
     let settings = Settings {
         workers: 1,
         threads: 1,
@@ -117,8 +117,8 @@ fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, Arc<
 
 #[tokio::test]
 async fn a_shipped_model_starts_proves_itself_and_answers_both_lanes() {
-    let (inference, frames, model) = started(4);
-    let lane = inference.lane();
+    let (inference, frames, active) = started(4);
+    let (lane, model) = (inference.lane(), active.get());
     assert!(inference.proof().confidence >= model.manifest.golden.picture.confidence_min);
     let bytes: Arc<[u8]> = model.golden_picture.clone().into();
     let answer = lane.submit(Upload { bytes: bytes.clone(), ..upload("golden.jpg") }).await.unwrap();
@@ -137,10 +137,11 @@ async fn a_shipped_model_starts_proves_itself_and_answers_both_lanes() {
 fn a_model_that_fails_its_golden_test_does_not_start() {
     let (inference, _frames, model) = started(4);
     inference.stop();
+    let model = model.get();
     let mut manifest = model.manifest.clone();
     manifest.golden.pattern.top[0].logit += manifest.golden.pattern.tolerance + 40;
     let golden_picture = model.golden_picture.clone();
-    let wrong = Arc::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture });
+    let wrong = ActiveModel::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture });
     let settings = Settings {
         workers: 2,
         threads: 1,
@@ -151,4 +152,28 @@ fn a_model_that_fails_its_golden_test_does_not_start() {
     let error =
         Inference::start(&settings, &wrong, Box::new(|_, _| {}), &Arc::new(Metrics::new().unwrap())).err().unwrap();
     assert!(error.to_string().contains("golden test"), "{error}");
+}
+
+#[tokio::test]
+async fn another_model_answers_from_the_next_picture_on() {
+    let (inference, _frames, active) = started(4);
+    let (lane, first) = (inference.lane(), active.get());
+    let picture = || Upload { bytes: first.golden_picture.clone().into(), ..upload("golden.jpg") };
+    assert_eq!(lane.submit(picture()).await.unwrap().model, first.manifest.name);
+    let models = crate::classifier::ModelsDirectory::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models").into());
+    let found =
+        models.list().unwrap().into_iter().find(|found| !found.is_detector() && found.name != first.manifest.name);
+    let other = found.unwrap().load().unwrap();
+    let name = other.manifest.name.clone();
+    active.replace(other);
+    let answer = lane.submit(picture()).await.unwrap();
+    assert_eq!((&answer.model, active.get().manifest.name == name), (&name, true));
+    // One that cannot be built costs nobody an answer: the last good one goes on.
+    let present = active.get();
+    let golden_picture = present.golden_picture.clone();
+    active.replace(LoadedModel { manifest: present.manifest.clone(), bytes: vec![0; 64], golden_picture });
+    assert_eq!(lane.submit(picture()).await.unwrap().model, name);
+    active.replace(models.find(&first.title()).unwrap().load().unwrap());
+    assert_eq!(lane.submit(picture()).await.unwrap().model, first.manifest.name);
+    inference.stop();
 }

@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::classifier::{LoadedDetector, LoadedModel, with_classifier, with_detector};
+use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, with_classifier, with_detector};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::inference::prove_detector;
@@ -17,12 +17,15 @@ use crate::record::Passage;
 /// Without frames for so long, what was counted is handed over: nobody knows when the next one comes.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// Another model waits until no vehicle is in sight, whose votes would be lost, but no longer than this.
+const REPLACING_MAX: Duration = Duration::from_secs(60);
+
 /// What the pipeline is made of.
 pub struct Parts {
     pub settings: Settings,
     /// None: by motion alone.
     pub detector: Option<LoadedDetector>,
-    pub model: Arc<LoadedModel>,
+    pub model: ActiveModel,
     /// Threads of one interpreter.
     pub threads: usize,
     /// Frames wait for their turn instead of being dropped or going stale: a recording at full speed.
@@ -128,61 +131,95 @@ type Started = std::sync::mpsc::Sender<Result<()>>;
 
 impl Run {
     fn run(self, started: &Started) {
+        let mut started = Some(started);
+        let mut working = self.parts.model.get();
+        let mut goes_on = true;
+        while goes_on {
+            let wanted = self.parts.model.get();
+            goes_on = match self.work(&wanted, &wanted, &mut started) {
+                Ok(goes_on) => {
+                    working = wanted;
+                    goes_on
+                }
+                Err(error) => match started.take() {
+                    Some(started) => {
+                        // Nobody listens any more when the unit gave up meanwhile.
+                        let _ = started.send(Err(error));
+                        false
+                    }
+                    None => {
+                        tracing::error!("camera: {} cannot be used: {}", wanted.title(), error.chain());
+                        self.work(&working, &wanted, &mut None).unwrap_or_else(|error| {
+                            tracing::error!("camera: the pipeline ends: {}", error.chain());
+                            false
+                        })
+                    }
+                },
+            };
+        }
+    }
+
+    /// Works with interpreters of `model` until the mailbox is closed, or (true) until another than `wanted` is to answer.
+    fn work(&self, model: &LoadedModel, wanted: &Arc<LoadedModel>, started: &mut Option<&Started>) -> Result<bool> {
         let threads = self.parts.threads;
-        let built = with_classifier(&self.parts.model, threads, |classifier| {
-            let manifest = &self.parts.model.manifest;
+        with_classifier(model, threads, |classifier| {
+            let (settings, manifest) = (self.parts.settings.clone(), &model.manifest);
             let Some(detector) = &self.parts.detector else {
                 let judge = Judge { classifier, manifest };
-                self.serve(Analyser::new(self.parts.settings.clone(), None, judge), started);
-                return Ok(());
+                return Ok(self.serve(Analyser::new(settings, None, judge), wanted, started));
             };
             with_detector(detector, threads, |interpreter| {
                 prove_detector(interpreter, detector)?;
                 let judge = Judge { classifier, manifest };
                 let eye = crate::pipeline::eye(interpreter, detector);
-                self.serve(Analyser::new(self.parts.settings.clone(), Some(eye), judge), started);
-                Ok(())
+                Ok(self.serve(Analyser::new(settings, Some(eye), judge), wanted, started))
             })?
-        });
-        if let Err(error) = built.and_then(|served| served) {
-            // Nobody listens any more when this comes after the start.
-            let _ = started.send(Err(error));
-        }
+        })?
     }
 
-    fn serve(&self, mut analyser: Analyser<'_>, started: &Started) {
-        if started.send(Ok(())).is_err() {
-            return;
+    fn serve(&self, mut analyser: Analyser<'_>, wanted: &Arc<LoadedModel>, started: &mut Option<&Started>) -> bool {
+        if started.take().is_some_and(|started| started.send(Ok(())).is_err()) {
+            return false;
         }
         let mut watching = false;
+        let mut replaced = None;
         loop {
             let (waiting, ended) = self.shared.mailbox.next(SILENCE);
             let depth = i64::try_from(self.shared.mailbox.depth()).unwrap_or(i64::MAX);
             self.parts.metrics.queue_depth.with_label_values(&["camera"]).set(depth);
-            match waiting {
+            let quiet = match waiting {
                 Some(waiting) => {
                     watching = true;
-                    self.frame(&mut analyser, waiting);
+                    self.frame(&mut analyser, waiting)
                 }
                 None => {
                     if std::mem::take(&mut watching) {
                         self.hand_over(guarded(|| analyser.finish()));
                     }
                     if ended {
-                        return;
+                        return false;
                     }
+                    true
+                }
+            };
+            if !self.parts.model.is(wanted) {
+                let since: &mut Instant = replaced.get_or_insert_with(Instant::now);
+                if quiet || since.elapsed() > REPLACING_MAX {
+                    self.hand_over(guarded(|| analyser.finish()));
+                    return true;
                 }
             }
         }
     }
 
-    fn frame(&self, analyser: &mut Analyser<'_>, Waiting { frame, arrived }: Waiting) {
+    /// Looks at one frame; true when no vehicle is in sight.
+    fn frame(&self, analyser: &mut Analyser<'_>, Waiting { frame, arrived }: Waiting) -> bool {
         let metrics = &self.parts.metrics;
         let age = arrived.elapsed();
         metrics.frame_age.set(age.as_secs_f64());
         if age > self.parts.frame_age_max && !self.parts.lossless {
             metrics.frames.with_label_values(&["stale"]).inc();
-            return;
+            return false;
         }
         match guarded(|| analyser.look(&frame)) {
             Ok(Analysis { passages, followed, analysed, stages }) => {
@@ -190,12 +227,15 @@ impl Run {
                 for (stage, took) in stages.named().into_iter().filter(|(_, took)| !took.is_zero()) {
                     metrics.pipeline_duration.with_label_values(&[stage]).observe(took.as_secs_f64());
                 }
+                let quiet = followed.is_empty();
                 *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(Live { frame, followed });
                 self.hand_over(Ok(passages));
+                quiet
             }
             Err(error) => {
                 metrics.frames.with_label_values(&["invalid"]).inc();
                 tracing::warn!("camera: {}", error.chain());
+                false
             }
         }
     }

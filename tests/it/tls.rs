@@ -57,7 +57,8 @@ fn a_self_signed_certificate_is_made_shown_and_kept() {
         .env("VEHICLE_CLASSIFIER__API__TLS__SELF_SIGNED", "true")
         .output()
         .unwrap();
-    assert!(String::from_utf8_lossy(&checked.stdout).contains(&fingerprint), "{fingerprint}");
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(told.contains(&fingerprint) && told.contains("valid until 4"), "{fingerprint}: {told}");
 
     // Plain HTTP gets nothing on that port.
     let mut plain = TcpStream::connect(&unit.address).unwrap();
@@ -105,4 +106,34 @@ fn a_certificate_that_cannot_be_used_keeps_the_unit_from_starting() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(78), "{said}");
     assert!(said.contains("key.pem") && said.contains("chmod"), "{said}");
+}
+
+#[test]
+fn the_doctor_tells_when_a_certificate_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let day = |from_now: i64| {
+        let date = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(from_now);
+        rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+    };
+    for (days, verdict, said) in [(-2, "failed", "expired on"), (10, "note", "expires on"), (200, "ok", "valid until")]
+    {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.not_after = day(days);
+        let made = parameters.self_signed(&key).unwrap();
+        let file = directory.path().join("both.pem");
+        std::fs::write(&file, made.pem() + &key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let checked = crate::unit::program()
+            .args(["doctor", "--json", "--state-directory"])
+            .arg(directory.path().join("state"))
+            .env("VEHICLE_CLASSIFIER__API__TLS__CERTIFICATE", &file)
+            .env("VEHICLE_CLASSIFIER__API__TLS__KEY", &file)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let line = told.lines().find(|line| line.contains("\"tls\"")).unwrap_or_else(|| panic!("{told}"));
+        let found: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(found["verdict"] == verdict && found["message"].as_str().unwrap().contains(said), "{days}: {line}");
+    }
 }

@@ -37,7 +37,8 @@ fn zone(api: &Api) -> Result<TimeZone> {
 }
 
 fn load(api: &Api, name: SchemeName) -> Result<Scheme> {
-    let attributes = api.model.manifest.attributes.iter();
+    let model = api.model.get();
+    let attributes = model.manifest.attributes.iter();
     let labels =
         attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|attribute| &attribute.labels);
     name.load(labels.map(String::as_str))
