@@ -112,7 +112,8 @@ fn a_certificate_that_cannot_be_used_keeps_the_unit_from_starting() {
 fn the_doctor_tells_when_a_certificate_ends() {
     let directory = tempfile::tempdir().unwrap();
     let day = |from_now: i64| {
-        let date = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(from_now);
+        let date =
+            jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(from_now);
         rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
     };
     for (days, verdict, said) in [(-2, "failed", "expired on"), (10, "note", "expires on"), (200, "ok", "valid until")]
