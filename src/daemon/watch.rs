@@ -227,8 +227,8 @@ impl Watch {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 tracing::warn!("the coverage is not stored yet: {}", error.chain());
-                self.spans.splice(0..0, spans);
-                self.let_go();
+                let newer = std::mem::replace(&mut self.spans, spans);
+                newer.into_iter().for_each(|span| self.push(span.from, span.until, span.gap));
             }
         }
     }

@@ -157,7 +157,11 @@ fn acknowledged(log: &Path) -> usize {
 fn kill_at(mut child: Child, log: &Path, count: usize) {
     let deadline = Instant::now() + Duration::from_secs(600);
     while acknowledged(log) < count {
-        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "the load does not get on");
+        let fine = Instant::now() < deadline && child.try_wait().unwrap().is_none();
+        if !fine {
+            let _ = child.kill();
+        }
+        assert!(fine, "the load does not get on");
         std::thread::yield_now();
     }
     child.kill().unwrap();
