@@ -17,6 +17,8 @@ use crate::imaging;
 use crate::metrics::Metrics;
 
 mod golden;
+#[cfg(test)]
+mod golden_set;
 mod lanes;
 mod step;
 #[cfg(test)]
