@@ -97,10 +97,7 @@ impl Picture {
 impl Picture {
     /// An upright region, three bytes a pixel; none for one that is empty or not within the picture.
     pub(super) fn region_rgb(&self, region: Region) -> Option<Vec<u8>> {
-        let within = |start: u32, length: u32, whole: u32| {
-            length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
-        };
-        if !within(region.x, region.width, self.width()) || !within(region.y, region.height, self.height()) {
+        if !region.lies_within((self.width(), self.height())) {
             return None;
         }
         let channels = self.pixels.channels();
@@ -124,6 +121,16 @@ pub struct Region {
     pub y: u32,
     pub width: u32,
     pub height: u32,
+}
+
+impl Region {
+    /// Whether it has pixels, all of them in a picture of this size.
+    pub(super) fn lies_within(&self, (width, height): (u32, u32)) -> bool {
+        let ends = |start: u32, length: u32, whole: u32| {
+            length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
+        };
+        ends(self.x, self.width, width) && ends(self.y, self.height, height)
+    }
 }
 
 /// How stored pixels become upright, in the form that finds an upright pixel among the stored ones: swap the coordinates

@@ -158,9 +158,7 @@ fn check(picture: &Picture, region: Region, target: &Target) -> Result<()> {
     if target.width == 0 || target.height == 0 {
         return Err(Error::internal(format!("A tensor of {} × {} has no pixels.", target.width, target.height)));
     }
-    let ends =
-        |start: u32, length: u32, whole: u32| length > 0 && start.checked_add(length).is_some_and(|end| end <= whole);
-    if ends(region.x, region.width, picture.width()) && ends(region.y, region.height, picture.height()) {
+    if region.lies_within((picture.width(), picture.height())) {
         return Ok(());
     }
     let Region { x, y, width, height } = region;

@@ -5,6 +5,7 @@
 //! (least squares over the background's gradient, as in Lucas and Kanade 1981). What still differs by more than its cell's
 //! noise is foreground; leaves that sway raise the noise of their cells until they are not.
 
+use crate::frame::Rect;
 use crate::traffic::blobs::{Blob, blobs, without_specks};
 
 /// A difference below this many grey levels (mean of a cell) is never foreground.
@@ -53,21 +54,32 @@ impl Sight {
 
     /// The share of a rectangle's cells that changed just now, 0…1.
     #[must_use]
-    pub fn activity(&self, rect: &crate::frame::Rect) -> f32 {
-        if self.cell <= 0.0 {
+    pub fn activity(&self, rect: &Rect) -> f32 {
+        self.share(&self.active, rect)
+    }
+
+    /// The share of a rectangle's cells that are in front of the background, 0…1.
+    #[must_use]
+    pub fn foreground_share(&self, rect: &Rect) -> f32 {
+        self.share(&self.foreground, rect)
+    }
+
+    /// The share of a rectangle's cells that a mask marks; 0 where there are none.
+    fn share(&self, mask: &[bool], rect: &Rect) -> f32 {
+        if self.cell <= 0.0 || mask.is_empty() {
             return 0.0;
         }
         let range = |from: f32, to: f32, end: usize| {
             ((from / self.cell).max(0.0) as usize).min(end)..((to / self.cell).max(0.0).ceil() as usize).min(end)
         };
-        let (mut cells, mut active) = (0, 0);
+        let (mut cells, mut marked) = (0_u32, 0_u32);
         for row in range(rect.top, rect.bottom, self.height) {
             for column in range(rect.left, rect.right, self.width) {
                 cells += 1;
-                active += usize::from(self.active[row * self.width + column]);
+                marked += u32::from(mask[row * self.width + column]);
             }
         }
-        if cells > 0 { active as f32 / cells as f32 } else { 0.0 }
+        if cells > 0 { marked as f32 / cells as f32 } else { 0.0 }
     }
 }
 

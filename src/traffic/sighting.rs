@@ -54,7 +54,7 @@ pub fn sightings(detections: &[Detection], sight: &Sight, counts: impl Fn((f32, 
         .map(|found| {
             let person = found.person > found.score;
             let score = if person { found.person } else { found.score };
-            let moving = foreground_share(sight, &found.rect) >= MOVING_SHARE;
+            let moving = sight.foreground_share(&found.rect) >= MOVING_SHARE;
             let score = if moving { score + MOTION_BONUS } else { score };
             Sighting { rect: found.rect, score, seen: Seen::Detector, person }
         })
@@ -87,25 +87,6 @@ pub fn blob_sightings(blobs: &[Blob], size_min: f32, counts: impl Fn((f32, f32))
     };
     let sighting = |blob: &Blob| Sighting { rect: blob.rect, score: blob.filled, seen: Seen::Blob, person: false };
     blobs.iter().filter(sound).map(sighting).collect()
-}
-
-/// The share of a rectangle's cells that are in front of the background.
-#[must_use]
-pub fn foreground_share(sight: &Sight, rect: &Rect) -> f32 {
-    if sight.cell <= 0.0 || sight.foreground.is_empty() {
-        return 0.0;
-    }
-    let range = |from: f32, to: f32, end: usize| {
-        ((from / sight.cell).max(0.0) as usize).min(end)..((to / sight.cell).max(0.0).ceil() as usize).min(end)
-    };
-    let (mut cells, mut front) = (0_u32, 0_u32);
-    for row in range(rect.top, rect.bottom, sight.height) {
-        for column in range(rect.left, rect.right, sight.width) {
-            cells += 1;
-            front += u32::from(sight.foreground[row * sight.width + column]);
-        }
-    }
-    if cells > 0 { front as f32 / cells as f32 } else { 0.0 }
 }
 
 /// Pairs tracks with sightings, the most alike first; each is used once. `likeness` is 0 for pairs out of question.

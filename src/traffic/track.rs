@@ -116,11 +116,6 @@ impl Track {
         x.hypot(y) / self.rect().size().max(1.0)
     }
 
-    #[must_use]
-    pub fn velocity(&self) -> Point {
-        self.filter.velocity()
-    }
-
     /// Whether the newest look showed it.
     #[must_use]
     pub fn seen_now(&self) -> bool {

@@ -4,13 +4,12 @@
 //! Lengths are in sizes of the box at hand and times in seconds, never in pixels or frames: a near and a distant road, a
 //! quick and a slow camera are treated alike.
 
-use crate::clock::Stamp;
 use crate::config;
 use crate::frame::Rect;
 use crate::traffic::kalman::Seen;
 use crate::traffic::layout::Layout;
 use crate::traffic::motion::Sight;
-use crate::traffic::sighting::{Detection, Sighting, blob_sightings, foreground_share, pairs, same_vehicle, sightings};
+use crate::traffic::sighting::{Detection, Sighting, blob_sightings, pairs, same_vehicle, sightings};
 use crate::traffic::track::{Moment, SCORE_SURE, Track};
 
 /// Score from which a detection continues a track.
@@ -102,11 +101,6 @@ impl Tracker {
         &self.tracks
     }
 
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Whether some track is about to go on: then a picture is worth analysing though nothing in it moves.
     #[must_use]
     pub fn unsettled(&self) -> bool {
@@ -136,8 +130,7 @@ impl Tracker {
     }
 
     fn associate(&mut self, look: &Look<'_>) {
-        let layout = self.layout.clone();
-        let counts = |point| layout.counts_at(point);
+        let counts = |point| self.layout.counts_at(point);
         let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
         let (sure, weak): (Vec<_>, Vec<_>) =
             found.into_iter().filter(|found| found.score >= SCORE_WEAK).partition(|found| found.score >= SCORE_SURE);
@@ -215,7 +208,7 @@ impl Tracker {
         let track = &mut self.tracks[at];
         let rect = track.rect();
         let quiet = look.sight.activity(&rect) <= STILL_ACTIVITY;
-        let there = look.detections.is_none() || track.blob_only() || foreground_share(look.sight, &rect) > 0.1;
+        let there = look.detections.is_none() || track.blob_only() || look.sight.foreground_share(&rect) > 0.1;
         let known = track.sightings() >= 4 && look.moment.at - track.started.at > 0.5;
         if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
             track.rest(&look.moment, &rect);
@@ -358,11 +351,5 @@ impl Tracker {
     /// The vehicles handed over since the last call.
     pub fn departed(&mut self) -> Vec<Departed> {
         std::mem::take(&mut self.departed)
-    }
-
-    /// A stamp for what has no moment of its own.
-    #[must_use]
-    pub fn last_stamp(&self) -> Option<&Stamp> {
-        self.tracks.iter().map(|track| &track.last.stamp).next_back()
     }
 }
