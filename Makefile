@@ -78,14 +78,14 @@ test-arm64: ## run the unit tests as ARM code under qemu
 # PROGRAM=target/cross/aarch64-unknown-linux-gnu/release/vehicle-classifierd runs the ARM build on an emulated Cortex-A53.
 test-device: PROGRAM ?= target/release/vehicle-classifierd
 test-device: ## run a release build in an emulated unit whose camera drivers fail on demand
-	.ci/setup --no-pictures --also device
+	.ci/setup --no-pictures --also device $(if $(findstring aarch64,$(PROGRAM)),--also aarch64)
 	tests/device/run $(PROGRAM)
 
 # PACKAGE=target/debian/vehicle-classifierd_0.1.0-1_arm64.deb CUTS=10 does it with an emulated ARM unit, ten times.
 test-appliance: PACKAGE ?= $(wildcard target/debian/*_amd64.deb)
 test-appliance: CUTS ?= 3
 test-appliance: ## install the package on an emulated machine, hang it and cut its power (as root, after make deb)
-	.ci/setup --no-pictures --also device --also package
+	.ci/setup --no-pictures --also device --also package $(if $(findstring arm64,$(PACKAGE)),--also aarch64)
 	tests/device/appliance --cuts $(CUTS) $(PACKAGE)
 
 yocto-crates: ## list the crates of Cargo.lock in the Yocto layer

@@ -64,7 +64,7 @@ class Guest:
         self.port = free_port()
         words, console = machine(processor, cpu, paced)
         if disk:
-            words += ["-drive", f"file={disk},format=raw,if=none,id=disk", "-device", "virtio-blk-pci,drive=disk"]
+            words += ["-drive", f"file={disk},format=qcow2,if=none,id=disk", "-device", "virtio-blk-pci,drive=disk"]
         self.process = subprocess.Popen(
             [f"qemu-system-{processor}", *words, "-smp", str(cores), "-m", "1024",
              "-kernel", ROOT / ".setup/device" / processor / "vmlinuz", "-initrd", initrd,
@@ -165,13 +165,14 @@ class Api:
         """Seconds since the guest's start, by its own clock."""
         return float(self.guest.run("cut -d' ' -f1 /proc/uptime").split()[0])
 
-    def wait(self, what, condition, seconds=STEP_SECONDS):
-        """Seconds until it holds, by the guest's clock; not longer than so many of this machine's."""
+    def wait(self, what, condition, seconds=STEP_SECONDS, pause=0.2):
+        """Seconds until it holds, by the guest's clock; not longer than so many of this machine's. Asking costs the guest instructions: a
+        longer pause for what takes long."""
         begun, limit = self.clock(), time.monotonic() + seconds
         while not condition():
             if time.monotonic() > limit:
                 raise Failed(f"it never came to this: {what}; {self.state()}")
-            time.sleep(0.2)
+            time.sleep(pause)
         return self.clock() - begun
 
     def metric(self, series):
