@@ -50,20 +50,14 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     let api = api(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let upload = read_one(req, &api).await?;
-    let record = classified(&api, &user, upload).await?;
+    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
+    let mut form = read_form(req, depot, &api, wanted).await?;
+    let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let details = json!({ "model": record.model, "sha256": record.picture.sha256 });
     let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);
     let wire = wired(&record);
     api.store.record_classifications(vec![record], event).await?;
     Ok(Created(wire))
-}
-
-/// Reads the one picture that an endpoint takes.
-pub(super) async fn read_one(req: &mut Request, api: &Api) -> Result<Upload> {
-    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
-    let mut form = read_form(req, api, wanted).await?;
-    form.files.remove(0).upload
 }
 
 /// Runs one upload through the lane and makes its record; nothing is stored yet.
@@ -128,7 +122,7 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     let limits = &api.config.api;
     let wanted =
         Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
-    let mut form = read_form(req, &api, wanted).await?;
+    let mut form = read_form(req, depot, &api, wanted).await?;
     let names: Vec<_> =
         form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
     // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use salvo::prelude::*;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
 use crate::capture::CameraWatch;
@@ -45,6 +44,7 @@ mod rates;
 mod report;
 mod report_cache;
 mod reports;
+mod shares;
 mod tokens;
 mod traffic;
 mod users;
@@ -82,7 +82,7 @@ pub struct Shared {
     rules: PasswordRules,
     logins: LoginThrottle,
     live: RwLock<Arc<Live>>,
-    upload_memory: Arc<Semaphore>,
+    upload_memory: shares::Shares,
     reports: report_cache::ReportCache,
     streams: live::Streams,
     overlays: camera::Overlays,
@@ -143,7 +143,7 @@ impl Api {
             rules: PasswordRules { length_min: auth.password_length_min },
             logins: LoginThrottle::new(auth.login_failures_max),
             live: RwLock::new(Arc::new(Live::new(limits))),
-            upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
+            upload_memory: shares::Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
             reports: report_cache::ReportCache::new(&parts.metrics),
             streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
             overlays: camera::Overlays::default(),

@@ -19,7 +19,7 @@ fn lanes() -> (Lanes, Arc<Metrics>) {
 
 fn upload(name: &str) -> Upload {
     let deadline = Instant::now() + Duration::from_secs(60);
-    Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline }
+    Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline, held: None }
 }
 
 fn frame(sequence: u64) -> Camera {
