@@ -103,8 +103,8 @@ pub async fn read_form(req: &mut Request, depot: &Depot, api: &Api, wanted: Want
     let mut reading = Reading { api, deadline, wanted, form: Form::default(), budget, bytes: 0 };
     let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
         reading.multipart(req, boundary, bytes_max).await
-    } else if content_type.starts_with("image/") {
-        reading.raw(req, &content_type).await
+    } else if media_type(&content_type).starts_with("image/") {
+        reading.raw(req, media_type(&content_type)).await
     } else {
         Err(Error::new(
             ErrorKind::UnsupportedMediaType,
@@ -143,10 +143,9 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn raw(&mut self, req: &mut Request, content_type: &str) -> Result<()> {
+    async fn raw(&mut self, req: &mut Request, media_type: String) -> Result<()> {
         let limit = self.wanted.bytes_max.min(self.api.config.api.upload_bytes_max);
         let bytes = read_bytes(req, self.api, limit, 1, &mut self.budget).await?;
-        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
         let upload = self.upload(bytes, None, Some(media_type));
         self.form.files.push(Received { file_name: None, upload: Ok(upload) });
         Ok(())
@@ -237,12 +236,12 @@ impl Reading<'_> {
 /// # Errors
 /// Validation with the reason; unsupported media type for anything else.
 pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, depot: &Depot, api: &Api) -> Result<T> {
-    let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
+    let media_type = media_type(header(req, &CONTENT_TYPE).unwrap_or_default());
     let bytes = read_bytes(req, api, FORM_BYTES_MAX, 1, &mut Budget::of(api, depot)).await?;
-    if content_type.starts_with("application/json") {
+    if media_type == "application/json" {
         serde_json::from_slice(&bytes)
             .map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
-    } else if content_type.starts_with("application/x-www-form-urlencoded") {
+    } else if media_type == "application/x-www-form-urlencoded" {
         serde_urlencoded::from_bytes(&bytes)
             .map_err(|cause| Error::validation(format!("The form cannot be used: {cause}.")))
     } else {
@@ -329,6 +328,11 @@ fn too_large(what: &str, bytes: u64, limit: u64, api: &Api) -> Error {
 
 fn header<'a>(req: &'a Request, name: &salvo::http::header::HeaderName) -> Option<&'a str> {
     req.headers().get(name)?.to_str().ok()
+}
+
+/// A media type without its parameters; letters of either case mean the same (RFC 9110, 8.3.1).
+fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn content_length(req: &Request) -> Option<u64> {

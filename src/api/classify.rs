@@ -1,5 +1,7 @@
 //! Uploads in, stored predictions out.
 
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt};
 use salvo::oapi::ToSchema;
 use salvo::prelude::*;
@@ -13,7 +15,7 @@ use crate::api::wire::{
     BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
 use crate::api::{Api, api, query};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::imaging::display_name;
 use crate::inference;
 use crate::inference::Upload;
@@ -63,6 +65,12 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
 /// Runs one upload through the lane and makes its record; nothing is stored yet.
 pub(super) async fn classified(api: &Api, user: &str, upload: Upload) -> Result<Classification> {
     let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
+    let mut place = api.upload_places.of(user);
+    if !place.grow(1) {
+        api.metrics.count_limit("upload_queue");
+        let message = "All places for uploads are taken that one account may have; try again in a second.";
+        return Err(Error::unavailable(message, Duration::from_secs(1)));
+    }
     let answer = api.lane.submit(upload).await?;
     Ok(recorded(api, Some(user.to_owned()), file_name, answer))
 }

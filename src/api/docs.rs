@@ -4,8 +4,8 @@ use salvo::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use salvo::oapi::security::{Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes};
 use salvo::oapi::swagger_ui::SwaggerUi;
 use salvo::oapi::{
-    BasicType, Content, Header, Info, KnownFormat, License, Object, OpenApi, Operation, Parameter, ParameterIn, PathItem, RefOr,
-    Response as Described, Schema, SchemaFormat, SecurityRequirement, SecurityScheme, ToSchema,
+    BasicType, Content, Header, Info, KnownFormat, License, Object, OpenApi, Operation, Parameter, ParameterIn,
+    PathItem, RefOr, Response as Described, Schema, SchemaFormat, SecurityRequirement, SecurityScheme, ToSchema,
 };
 use salvo::prelude::{Response, Router, Text, handler};
 

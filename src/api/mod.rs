@@ -83,6 +83,8 @@ pub struct Shared {
     logins: LoginThrottle,
     live: RwLock<Arc<Live>>,
     upload_memory: shares::Shares,
+    /// Of the queue for uploads and the workers.
+    upload_places: shares::Shares,
     reports: report_cache::ReportCache,
     streams: live::Streams,
     overlays: camera::Overlays,
@@ -138,12 +140,14 @@ impl Api {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (auth, limits) = (&parts.config.auth, &parts.config.api);
+        let places = parts.config.classifier.queue_depth_max + parts.workers;
         Self(Arc::new(Shared {
             passwords: PasswordGate::new(auth.password_checks_max),
             rules: PasswordRules { length_min: auth.password_length_min },
             logins: LoginThrottle::new(auth.login_failures_max),
             live: RwLock::new(Arc::new(Live::new(limits))),
             upload_memory: shares::Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
+            upload_places: shares::Shares::new(places as u64, parts.workers as u64),
             reports: report_cache::ReportCache::new(&parts.metrics),
             streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
             overlays: camera::Overlays::default(),

@@ -48,7 +48,8 @@ impl Rates {
         if buckets.len() >= BUCKETS_MAX {
             buckets.clear();
         }
-        let bucket = buckets.entry((network(address), endpoint.to_owned())).or_insert(Bucket { tokens: self.burst, at: now });
+        let bucket =
+            buckets.entry((network(address), endpoint.to_owned())).or_insert(Bucket { tokens: self.burst, at: now });
         bucket.tokens = self.level(bucket, now);
         bucket.at = now;
         if bucket.tokens >= 1.0 {

@@ -56,10 +56,12 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let user = Caller::of(depot)?.name().to_owned();
     let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
     let mut form = read_form(req, depot, &api, wanted).await?;
-    let format = query::format(form.field("format").or_else(|| query::text(req, "format")))?;
-    let given = form.field("vehicle_id").or_else(|| query::text(req, "vehicle_id")).filter(|id| !id.is_empty());
-    let vehicle_id =
-        given.map_or_else(|| Ok(format!("vehicle-{}", uuid::Uuid::new_v4().simple())), checked_vehicle_id)?;
+    let (of_form, of_query) = (form.field("format"), query::text(req, "format"));
+    let format =
+        query::format(of_query).and_then(|format| of_form.map_or(Ok(format), |text| query::format(Some(text))))?;
+    let given = |text: Option<&str>| text.filter(|id| !id.is_empty()).map(checked_vehicle_id).transpose();
+    let (of_form, of_query) = (given(form.field("vehicle_id"))?, given(query::text(req, "vehicle_id"))?);
+    let vehicle_id = of_form.or(of_query).unwrap_or_else(|| format!("vehicle-{}", uuid::Uuid::new_v4().simple()));
     let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let unit = report::Issuer { unit: &api.unit_id, site: &api.config.unit.site, location: &api.config.unit.location };
     let body = ReportBody::new(

@@ -54,6 +54,16 @@ fn a_full_queue_refuses_and_counts() {
 }
 
 #[test]
+fn who_has_left_takes_no_place_from_who_is_here() {
+    let (lanes, _metrics) = lanes();
+    let here = push(&lanes, "a");
+    drop(push(&lanes, "gone"));
+    let also_here = push(&lanes, "b");
+    assert_eq!((taken(&lanes), taken(&lanes)), ("a".into(), "b".into()));
+    drop((here, also_here));
+}
+
+#[test]
 fn the_newest_frame_wins_its_one_place() {
     let (lanes, metrics) = lanes();
     for sequence in 0..3 {

@@ -94,6 +94,27 @@ fn the_last_enabled_administrator_stays() {
 }
 
 #[test]
+fn who_is_known_by_a_token_does_not_wait_for_lists() {
+    let fixture = Fixture::new();
+    add(&fixture.store, "ann", Role::User);
+    let (gate, opened) = std::sync::mpsc::channel::<()>();
+    let slow = fixture.store.list(move |_| Ok(opened.recv().is_err()));
+    let ran = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let running = ran.clone();
+    let abandoned = fixture.store.list(move |_| {
+        running.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    });
+    drop(abandoned);
+    let after = fixture.store.list(|_| Ok(()));
+    assert!(fixture.store.principal("ann", "t1").wait().unwrap().is_some(), "while a list takes its time");
+    drop(gate);
+    assert!(slow.wait().unwrap());
+    after.wait().unwrap();
+    assert!(!ran.load(std::sync::atomic::Ordering::SeqCst), "nobody waited for it any more");
+}
+
+#[test]
 fn the_first_administrator_is_made_once() {
     let fixture = Fixture::new();
     let first = fixture.store.add_first_admin("$a".into(), event("user.add", 0));
