@@ -214,7 +214,8 @@ impl Run {
                     settings.pauses.shortest,
                 ));
             }
-            state = self.shared.wait_change(state, left);
+            // Nobody tells when opening is over; a camera that gives nothing afterwards has only the deadline.
+            state = self.shared.wait_change(state, left.min(settings.frame_deadline));
         }
     }
 

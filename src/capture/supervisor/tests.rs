@@ -64,7 +64,8 @@ impl Rig {
         let pauses = Pauses {
             shortest: milliseconds(1),
             longest: milliseconds(10),
-            opening: milliseconds(200),
+            // Longer than the tests wait for anything: what happens after opening must not wait for it.
+            opening: Duration::from_secs(60),
             farewell: milliseconds(60),
         };
         let settings = Settings {
