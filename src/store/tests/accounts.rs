@@ -1,5 +1,7 @@
 //! Accounts and tokens.
 
+use std::sync::Arc;
+
 use super::{Fixture, at, event};
 use crate::error::ErrorKind;
 use crate::record::{Role, Scope, ServiceToken, User};
