@@ -1,6 +1,7 @@
 //! Accounts and tokens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Fixture, at, event};
 use crate::error::ErrorKind;
@@ -101,10 +102,10 @@ fn who_is_known_by_a_token_does_not_wait_for_lists() {
     add(&fixture.store, "ann", Role::User);
     let (gate, opened) = std::sync::mpsc::channel::<()>();
     let slow = fixture.store.list(move |_| Ok(opened.recv().is_err()));
-    let ran = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ran = Arc::new(AtomicBool::new(false));
     let running = ran.clone();
     let abandoned = fixture.store.list(move |_| {
-        running.store(true, std::sync::atomic::Ordering::SeqCst);
+        running.store(true, Ordering::SeqCst);
         Ok(())
     });
     drop(abandoned);
@@ -113,7 +114,7 @@ fn who_is_known_by_a_token_does_not_wait_for_lists() {
     drop(gate);
     assert!(slow.wait().unwrap());
     after.wait().unwrap();
-    assert!(!ran.load(std::sync::atomic::Ordering::SeqCst), "nobody waited for it any more");
+    assert!(!ran.load(Ordering::SeqCst), "nobody waited for it any more");
 }
 
 #[test]
