@@ -116,7 +116,7 @@ impl StoreSeries {
                 "store_restamped_total",
                 "Records that got their right time once the clock was right.",
             )?,
-            written_bytes: gauge(r, "disk_written_bytes", "Written to the disk by this process since its start.")?,
+            written_bytes: gauge(r, "disk_written_bytes", "Given to the file system by the store since the start.")?,
             written_day_bytes: gauges(
                 r,
                 "disk_written_day_bytes",

@@ -61,7 +61,7 @@ pub use trail::Fault;
 pub use upkeep::UpkeepPlan;
 pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
 pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
-pub use wear::WriteVolume;
+pub use wear::{WriteVolume, bytes_written};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
