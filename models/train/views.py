@@ -19,7 +19,7 @@ from network import FEATURES, Network, half_precision
 from pictures import Pixels
 
 CHUNK = 64
-VIEWS = ("clean0", "hard1")
+VIEWS = ("clean0", "hard1", "hard2")
 """Kind and number; the first is the photo itself."""
 ORDER_SEED, SEEDS = 7, 1_000_003
 CLEAN, MILD, HARD = "clean", "mild", "hard"
