@@ -159,7 +159,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
     let (camera, own) = (capture.watch(), clock.clone());
     let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
-        watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref()))
+        watch::gap(&camera.state()).or_else(|| camera::unseen(&camera, intake.as_ref()?, own.as_ref()))
     })?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {

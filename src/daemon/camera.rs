@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::SourceSpec;
+use crate::capture::{CameraWatch, SourceSpec};
 use crate::classifier::ActiveModel;
 use crate::clock::Clock;
 use crate::config::Loaded;
@@ -87,10 +87,15 @@ fn track_box(followed: &Followed) -> TrackBox {
     TrackBox { track: followed.track, rect: followed.rect, label: label.into(), counted: followed.counted }
 }
 
-/// Whether frames come but are not looked at: the newest one that was is older than tracking bridges.
-pub(super) fn overload(pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
+/// Why frames are not looked at although the camera counts as connected: the newest one that was is older than tracking bridges, because the
+/// camera has fallen silent (its deadline comes later), or because too many come.
+pub(super) fn unseen(camera: &CameraWatch, pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
     let seen = pipeline.live()?.frame.captured.monotonic;
-    (clock.now().monotonic.saturating_sub(seen) > LOOKED_AT_WITHIN).then_some(Gap::Overload)
+    if clock.now().monotonic.saturating_sub(seen) <= LOOKED_AT_WITHIN {
+        return None;
+    }
+    let silent = camera.since_frame().is_some_and(|since| since > LOOKED_AT_WITHIN);
+    Some(if silent { Gap::CameraDown } else { Gap::Overload })
 }
 
 /// Stores what the workers say of still pictures. Their rows share the uploads' commits; nobody waits for them.
