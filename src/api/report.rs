@@ -28,10 +28,11 @@ pub struct ReportForm {
     file: String,
     /// At most 64 letters, digits, `.`, `_`, `:` and `-`, at least one a letter or digit; made up when absent or, as forms
     /// send a field that nobody filled in, empty.
-    #[salvo(schema(pattern = "^([._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*)?$", max_length = 64))]
+    // No null: a form has none.
+    #[salvo(schema(value_type = String, required = false, pattern = "^([._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*)?$", max_length = 64))]
     vehicle_id: Option<String>,
     /// `json` (default) or `html`.
-    #[salvo(schema(pattern = "^(json|html)$"))]
+    #[salvo(schema(value_type = String, required = false, pattern = "^(json|html)$"))]
     format: Option<String>,
 }
 
