@@ -1,6 +1,7 @@
 """Clips for the emulated camera: concatenated JPEG pictures without thumbnails."""
 
 import io
+import random
 
 from PIL import Image
 
@@ -11,8 +12,11 @@ END = b"\xff\xd9"
 
 
 def ground():
-    """A picture of nothing in particular, with structure for the motion gate to hold on to."""
-    return Image.effect_noise((WIDTH // 4, HEIGHT // 4), 60).resize((WIDTH, HEIGHT)).convert("RGB")
+    """A picture of nothing in particular, with structure for the motion gate to hold on to; the same each time."""
+    size = WIDTH // 4, HEIGHT // 4
+    levels = random.Random(1)
+    noise = bytes(min(255, max(0, round(levels.gauss(128, 60)))) for _ in range(size[0] * size[1]))
+    return Image.frombytes("L", size, noise).resize((WIDTH, HEIGHT)).convert("RGB")
 
 
 def jpeg(picture):
