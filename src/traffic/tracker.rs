@@ -49,7 +49,7 @@ const GHOST_AREA_RATIO_MAX: f32 = 4.0;
 /// What is first seen so soon after the camera began to look was there before.
 const BEGIN_SECONDS: f64 = 1.0;
 /// A vehicle of which no more than this share is in the picture has left.
-const OUTSIDE_SHARE: f32 = 0.2;
+const OUTSIDE_SHARE: f32 = 0.35;
 /// A box that contains two tracks by this share, which overlap each other by less than that and cover so much of it
 /// together, is of both; unless there is a track of its own size.
 const MEMBER_SHARE: f32 = 0.7;
@@ -193,6 +193,14 @@ impl Tracker {
         within.iter().any(apart) && rect.covered(&within) > GROUP_COVERED
     }
 
+    /// Whether a box lies within a vehicle that is seen now: a part of it, or what can be seen over and through it.
+    fn is_part(&self, rect: &Rect) -> bool {
+        self.tracks.iter().any(|track| {
+            let within = track.rect().overlap(rect) > WITHIN_SHARE * rect.area();
+            within && track.seen_now() && track.believed() && !track.doubtful()
+        })
+    }
+
     /// Gives sightings to the free tracks that expect them, and returns those that nobody expected.
     fn round(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting], least: f32) -> Vec<Sighting> {
         let likeness = |track: usize, sighting: usize| {
@@ -286,11 +294,7 @@ impl Tracker {
             let fresh = look.moment.at - track.last.at < 0.3;
             fresh && same_vehicle(&track.rect(), &sighting.rect)
         };
-        let within = |track: &Track| {
-            let inside = track.rect().overlap(&sighting.rect) > WITHIN_SHARE * sighting.rect.area();
-            inside && track.believed() && !track.doubtful() && track.seen_now()
-        };
-        if !self.tracks.iter().any(|track| twin(track) || within(track)) {
+        if !self.tracks.iter().any(twin) && !self.is_part(&sighting.rect) {
             self.start(sighting, look);
         }
     }
