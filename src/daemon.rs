@@ -158,9 +158,10 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let take = camera::taker(intake.clone(), lane.clone(), live.clone());
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
     let (camera, own) = (capture.watch(), clock.clone());
-    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
-        watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref()))
-    })?;
+    let gap: api::Gaps =
+        Arc::new(move || watch::gap(&camera.state()).or_else(|| camera::overload(intake.as_ref()?, own.as_ref())));
+    let told = gap.clone();
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -170,6 +171,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         lane,
         sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
+        gap,
         view: live,
         model,
         workers: settings.worker_count(),

@@ -70,7 +70,7 @@ struct Vehicle {
     way: f64,
     /// When it was within a fifth of its length of the line.
     at_line: Option<(f64, f64)>,
-    /// The share of it that could be seen in the newest frame.
+    /// The largest share of it that could be seen in any frame within its own length of the line.
     seen: f64,
 }
 
@@ -90,6 +90,11 @@ pub struct Truth {
     pub from: f64,
     pub until: f64,
     pub direction: &'static str,
+    /// What it is, from the farthest lane (0) to the nearest (3).
+    pub lane: usize,
+    pub kind: &'static str,
+    /// The largest share of it (0…1) that nearer ones left to be seen in any frame within its own length of the line.
+    pub seen: f64,
 }
 
 /// The road, its pictures and what is to come.
@@ -143,8 +148,11 @@ impl Road {
             .vehicles
             .iter()
             .filter_map(|vehicle| {
-                let direction = if LANES[vehicle.lane].rightwards { "right" } else { "left" };
-                vehicle.at_line.map(|(from, until)| Truth { from, until, direction })
+                let lane = vehicle.lane;
+                let direction = if LANES[lane].rightwards { "right" } else { "left" };
+                let kind = SMALL.iter().chain(&TALL).nth(vehicle.picture)?.0;
+                let seen = vehicle.seen;
+                vehicle.at_line.map(|(from, until)| Truth { from, until, direction, lane, kind, seen })
             })
             .collect();
         truth.sort_by(|a, b| a.from.total_cmp(&b.from));
@@ -228,7 +236,9 @@ impl Road {
         let mut left = vec![0_usize; alone.len()];
         shows.into_iter().filter(|&number| number != usize::MAX).for_each(|number| left[number] += 1);
         for ((vehicle, left), alone) in self.vehicles.iter_mut().zip(left).zip(alone) {
-            vehicle.seen = left as f64 / alone.max(1) as f64;
+            if (vehicle.way - LINE_X).abs() < vehicle.pixels() {
+                vehicle.seen = vehicle.seen.max(left as f64 / alone.max(1) as f64);
+            }
         }
     }
 }
