@@ -128,7 +128,7 @@ fn frames_that_take_longer_to_look_at_than_they_are_apart_are_an_overload() {
     let frames = large.iter().cycle().take(16).chain(small.iter().cycle().take(400));
     let recording = tempfile::tempdir().unwrap();
     let clip = recording.path().join("clip.mjpeg");
-    std::fs::write(&clip, frames.flatten().copied().collect::<Vec<u8>>()).unwrap();
+    std::fs::write(&clip, frames.map(Vec::as_slice).collect::<Vec<_>>().concat()).unwrap();
     let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=2", clip.display()))]);
     let health = until_health_says(&unit, "cannot keep up");
     assert_eq!((&health["status"], &health["camera_connected"]), (&"degraded".into(), &true.into()));
