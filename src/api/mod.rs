@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::frame::LiveView;
 use crate::inference::Lane;
 use crate::metrics::Metrics;
-use crate::record::{AuditEvent, Outcome};
+use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::Store;
 use crate::sync::SyncWatch;
 
@@ -64,6 +64,7 @@ pub struct Parts {
     /// None when no central site is configured.
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
+    pub gap: Gaps,
     pub view: LiveView,
     pub model: ActiveModel,
     pub workers: usize,
@@ -71,6 +72,9 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
+
+/// Says why the unit is not watching the road at this moment; none: it is.
+pub type Gaps = Arc<dyn Fn() -> Option<Gap> + Send + Sync>;
 
 /// The state behind the routes; cheap to clone.
 #[derive(Clone)]
