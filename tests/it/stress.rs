@@ -90,12 +90,20 @@ fn counted_on_a_road(seed: u64) {
     let counted: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(passage).collect();
     let score = score(&truth, &counted);
     let (right, all) = (score.right as f64, counted.len() as f64);
-    let hidden = truth.iter().filter(|one| one.seen < 0.15).count();
+    let Score { missed, double, invented, .. } = &score;
     eprintln!(
-        "seed {seed}: precision {:.3}, recall {:.3}, {hidden} hidden at the line; {score:#?}",
+        "seed {seed}: precision {:.3}, recall {:.3}; {} missed, {double} double, {invented} invented; {} hidden at the line",
         right / all,
-        right / vehicles as f64
+        right / vehicles as f64,
+        missed.len(),
+        truth.iter().filter(|one| one.seen < 0.15).count()
     );
+    for Truth { from, lane, kind, seen, .. } in missed {
+        eprintln!(
+            "missed: {kind} in lane {lane} at {from:.1} s; {:.0} % of it could be seen at the line",
+            seen * 100.0
+        );
+    }
     assert!(right >= 0.95 * all && right >= 0.95 * vehicles as f64 && score.double == 0, "{score:?}");
 }
 
