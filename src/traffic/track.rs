@@ -167,7 +167,7 @@ impl Track {
         let of = |place: &Place| other.places.iter().find(|its| its.at == place.at && its.whole).map(|its| its.rect);
         let mut both = self.places.iter().filter(|place| place.whole).filter_map(|place| Some((place, of(place)?)));
         let Some((first, its_first)) = both.next() else { return false };
-        let Some((last, its_last)) = both.last() else { return false };
+        let Some((last, its_last)) = both.next_back() else { return false };
         let within = |own: &Rect, its: &Rect| {
             let ((x, y), size) = (own.centre(), (its.width().max(1.0), its.height().max(1.0)));
             ((x - its.left) / size.0, (y - its.top) / size.1)
