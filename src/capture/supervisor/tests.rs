@@ -71,7 +71,8 @@ impl Rig {
         let settings = Settings {
             source,
             wish: Wish { size: None, fps: 15.0, format: FormatWish::Auto },
-            frame_deadline: milliseconds(200),
+            // Longer than a busy machine holds up a thread: a camera that is well must not miss it.
+            frame_deadline: Duration::from_secs(1),
             frozen_after: Duration::from_secs(5),
             frame_age_max: Duration::from_secs(2),
             picture_pixels_max: 1 << 20,
@@ -234,7 +235,7 @@ fn a_picture_that_shows_nothing_is_shown_and_the_camera_left_open() {
 
 #[test]
 fn a_camera_that_goes_silent_is_interrupted_and_opened_again() {
-    let rig = fault(Plan::Blocked, |state| disconnected(state, "no fresh frame for 0.2 s"), "stalled");
+    let rig = fault(Plan::Blocked, |state| disconnected(state, "no fresh frame for 1 s"), "stalled");
     assert!(rig.opened.load(Ordering::Relaxed) >= 2);
 }
 
