@@ -122,7 +122,7 @@ fn wishes_that_make_no_sense_are_refused_by_their_key() {
 /// up, all is well.
 #[test]
 fn frames_that_take_longer_to_look_at_than_they_are_apart_are_an_overload() {
-    // Whatever the machine: even optimised, so many pixels take more than the half second until the next frame.
+    // As tests are built, without optimisation, so many pixels take more than the half second until the next frame.
     let large: Vec<_> = (1..=3).map(|seed| generated(6_800, 6_800, seed, ImageFormat::Jpeg)).collect();
     let small: Vec<_> = (1..=3).map(|seed| generated(320, 240, seed, ImageFormat::Jpeg)).collect();
     let frames = large.iter().cycle().take(16).chain(small.iter().cycle().take(400));
