@@ -26,8 +26,6 @@ build: setup ## build the program for release
 
 # The environment wins: VEHICLE_CLASSIFIER__CAPTURE__SOURCE=v4l2:/dev/video0 make run
 run: export VEHICLE_CLASSIFIER__CAPTURE__SOURCE ?= replay:.setup/pictures?fps=2&loop=true
-# As the service is started.
-run: export MALLOC_ARENA_MAX ?= 1
 run: build ## build and start on the built-in defaults, replaying pictures; its state lies in .state/
 	cargo run --quiet --release --locked -- serve --state-directory .state
 

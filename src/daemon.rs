@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::api::{Api, Parts};
+use crate::api::{Api, Gaps, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
@@ -158,9 +158,11 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let take = camera::taker(intake.clone(), lane.clone(), live.clone());
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
     let (camera, own) = (capture.watch(), clock.clone());
-    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || {
+    let gap: Gaps = Arc::new(move || {
         watch::gap(&camera.state()).or_else(|| camera::unseen(&camera, intake.as_ref()?, own.as_ref()))
-    })?;
+    });
+    let told = gap.clone();
+    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
     let api = Api::new(Parts {
         config: config.clone(),
@@ -170,6 +172,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         lane,
         sync: sync.as_ref().map(Sync::watch),
         camera: capture.watch(),
+        gap,
         view: live,
         model,
         workers: settings.worker_count(),

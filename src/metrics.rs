@@ -22,7 +22,7 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
 /// Named limits that requests can hit: on a dashboard from the start.
-const LIMITS: [&str; 16] = [
+const LIMITS: [&str; 17] = [
     "batch_files",
     "client_gone",
     "connections",
@@ -33,6 +33,7 @@ const LIMITS: [&str; 16] = [
     "password_checks",
     "request_rate",
     "request_timeout",
+    "store_list_queue",
     "store_queue",
     "store_read_queue",
     "store_read_time",
@@ -115,7 +116,7 @@ impl StoreSeries {
                 "store_restamped_total",
                 "Records that got their right time once the clock was right.",
             )?,
-            written_bytes: gauge(r, "disk_written_bytes", "Written to the disk by this process since its start.")?,
+            written_bytes: gauge(r, "disk_written_bytes", "Given to the file system by the store since the start.")?,
             written_day_bytes: gauges(
                 r,
                 "disk_written_day_bytes",

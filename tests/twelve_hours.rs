@@ -117,7 +117,11 @@ impl Road {
             let good = state(second).is_none() && (second == 0 || state(second - 1).is_none());
             *self.truth.watched.entry(second / 900).or_default() += i64::from(good);
         }
-        self.watch.flush();
+        // What was sent before is taken first, then the rest; a write that is answered says that those before it are stored.
+        for _ in 0..2 {
+            self.watch.flush();
+            self.store.set_day_zone("UTC").wait().unwrap();
+        }
     }
 
     fn read(&self, interval: Interval) -> Intervals {

@@ -17,7 +17,9 @@ use vehicle_classifierd::clock::{Clock, SystemClock};
 use vehicle_classifierd::error::Result;
 use vehicle_classifierd::metrics::Metrics;
 use vehicle_classifierd::record::{Passage, SlotWidth};
-use vehicle_classifierd::store::{PassageFilter, PassagePlace, Pending, ReportFilter, Store, StoreSettings};
+use vehicle_classifierd::store::{
+    PassageFilter, PassagePlace, Pending, ReportFilter, Store, StoreSettings, bytes_written,
+};
 
 mod fill;
 
@@ -63,14 +65,8 @@ fn passage(clock: &SystemClock) -> Passage {
     }
 }
 
-/// What the kernel counts as written to the disk by this process.
-fn written() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
-}
-
 fn inserts(store: &Store, writers: usize, count: usize) {
-    let (clock, before, started) = (SystemClock::new(), written(), Instant::now());
+    let (clock, before, started) = (SystemClock::new(), bytes_written(), Instant::now());
     thread::scope(|scope| {
         for _ in 0..writers {
             scope.spawn(|| {
@@ -81,8 +77,8 @@ fn inserts(store: &Store, writers: usize, count: usize) {
         }
     });
     let rate = count as f64 / started.elapsed().as_secs_f64();
-    let bytes = (written() - before) / count as u64;
-    println!("{writers:3} writers: {rate:8.0} durable passages a second, {bytes} bytes written to the disk for each");
+    let bytes = (bytes_written() - before) / count as u64;
+    println!("{writers:3} writers: {rate:8.0} durable passages a second, {bytes} bytes written for each");
 }
 
 fn settings(directory: PathBuf) -> StoreSettings {

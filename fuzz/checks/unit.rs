@@ -110,6 +110,7 @@ impl Unit {
             signer,
             metrics,
             clock,
+            gap: Arc::new(|| None),
         });
         let service = api.service();
         let (inference, capture) = (Some(inference), Some(capture));

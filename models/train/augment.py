@@ -31,9 +31,10 @@ class Augmenter:
         """Off-centre, too wide or too tight, tilted, mirrored: boxes of a tracker, not of a photographer."""
         count = len(batch)
         # A scale above 1 shows more than the photo; its edge is repeated outwards.
-        zoom = self._between(0.7, 1.25, count)
-        ratio = self._between(-0.15, 0.15, count).exp()
-        tilt = self._between(-0.1, 0.1, count)
+        zoom = self._between(0.7, 1.4, count)
+        ratio = self._between(-0.2, 0.2, count).exp()
+        # Some cameras hang far aside, so that what they see is tilted a good deal.
+        tilt = self._between(-0.1, 0.1, count) * torch.where(self._between(0, 1, count) < 0.25, 3.5, 1.0)
         mirror = torch.where(self._between(0, 1, count) < 0.5, -1.0, 1.0)
         turn = torch.stack(
             [
@@ -45,6 +46,9 @@ class Augmenter:
         shift = self._between(-0.2, 0.2, count, 2, 1)
         shape = [count, 3, self._size, self._size]
         grid = functional.affine_grid(torch.cat([turn, shift], 2), shape, align_corners=False)
+        # Seen from higher up or from nearer: one side of the picture is larger than the other.
+        away = self._between(-0.2, 0.2, count, 1, 1, 2)
+        grid = grid / (1 + (grid * away).sum(3, keepdim=True)).clamp(min=0.5)
         return functional.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
 
     def _colour(self, batch: Tensor) -> Tensor:

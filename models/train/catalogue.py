@@ -24,17 +24,38 @@ LABELS = (
     "van",
 )
 
-HELD_OUT = frozenset({"atl", "dawn", "hwy", "k400", "minston", "oiv", "dhk.Navid", "dhk.Pias"})
-"""Sources no training ever sees. README.md says why each is honest."""
+FOLDS = {
+    "zen": 0,
+    "lza": 0,
+    "k400": 0,
+    "scars": 1,
+    "recap": 1,
+    "lzb": 1,
+    "oiv": 1,
+    "dhk": 2,
+    "minston": 2,
+    "hwy": 3,
+    "atl": 3,
+    "yonghah": 3,
+    "ilham": 3,
+    "jana": 4,
+    "dawn": 4,
+    "carbike": 4,
+}
+"""Which network is measured on a source: one that never saw it, nor any other of its fold. README.md says why."""
 
-UNKNOWN = frozenset({"dhk.unnamed"})
-"""Neither trained on nor measured: these may be anybody's streets."""
+SHIPPED = -1
+"""In place of a fold: the shipped network, which learns from every source."""
 
-PERMISSIVE = frozenset({"zen", "recap", "dhk.Dipto", "dhk.Numan", "dhk.Asraf"})
-"""Training sources whose publisher states a licence that allows commercial use."""
+CAR_MAY_BE = {
+    "atl": ("car", "suv", "pickup"),
+    "dawn": ("car", "suv", "pickup", "van"),
+    "oiv": ("car", "suv"),
+}
+"""Sources without some of our types: what a photo they call a car may show, as far as their photos looked at tell."""
 
-PHOTOGRAPHERS = ("Asraf", "Dipto", "Navid", "Numan", "Pias")
-"""Of the source `dhk`, by the file names; each took other streets with another camera."""
+PERMISSIVE = frozenset({"zen", "recap", "dhk", "atl", "hwy"})
+"""Sources whose publisher states a licence that allows commercial use."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +78,33 @@ def read(data: Path) -> list[Photo]:
 
 
 def source_of(file: str) -> str:
-    """The file's prefix; `dhk` is one source per photographer."""
-    source, rest = Path(file).name.split("__", 1)
-    if source != "dhk":
-        return source
-    photographer = rest.split("_")[0]
-    return f"dhk.{photographer if photographer in PHOTOGRAPHERS else 'unnamed'}"
+    """The file's prefix."""
+    return Path(file).name.split("__", 1)[0]
 
 
-def split(photos: Sequence[Photo], permissive: bool) -> tuple[list[Photo], list[Photo]]:
-    """Photos to train on and photos to measure on; they share no source."""
-    held_out = [photo for photo in photos if photo.source in HELD_OUT]
-    training = [
-        photo
-        for photo in photos
-        if photo.source not in HELD_OUT | UNKNOWN and (not permissive or photo.source in PERMISSIVE)
-    ]
-    return training, held_out
+def training_rows(photos: Sequence[Photo], fold: int, permissive: bool) -> NDArray[np.int64]:
+    """Which photos the network of a fold learns from: those of every other fold; for `SHIPPED` every photo."""
+    return np.array(
+        [
+            row
+            for row, photo in enumerate(photos)
+            if FOLDS[photo.source] != fold and (not permissive or photo.source in PERMISSIVE)
+        ]
+    )
+
+
+def possible(photos: Sequence[Photo]) -> NDArray[np.float32]:
+    """Photos x labels: 1 for every label the photo may have by what its source tells."""
+    table = np.eye(len(LABELS), dtype=np.float32)[labels(photos)]
+    for row, photo in enumerate(photos):
+        if LABELS[photo.label] == "car":
+            for label in CAR_MAY_BE.get(photo.source, ()):
+                table[row, LABELS.index(label)] = 1
+    return table
+
+
+def folds(photos: Sequence[Photo]) -> NDArray[np.int64]:
+    return np.array([FOLDS[photo.source] for photo in photos])
 
 
 def labels(photos: Sequence[Photo]) -> NDArray[np.int64]:

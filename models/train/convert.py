@@ -1,24 +1,34 @@
-"""From trained weights to the int8 network and the golden picture of a model's folder."""
+"""From trained weights to int8: every fold's network into the work folder, the one of all sources into the model's."""
 
 import argparse
 from pathlib import Path
 
 import golden
-from catalogue import read, split
+from catalogue import FOLDS, SHIPPED, read, training_rows
 from int8 import float_tflite, quantise
-from network import FLOAT_FILE, load
+from network import load, weights_file
 from ship import calibration_pixels
 
 
 def main() -> None:
     arguments = parse_arguments()
-    training, _ = split(read(arguments.data), arguments.licence == "permissive")
-    network, recipe = load(arguments.work / FLOAT_FILE)
-    size = recipe["size"]
-    content = quantise(float_tflite(network, size), calibration_pixels(training, size))
+    photos = read(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "model.tflite").write_bytes(content)
+    for fold in (*sorted(set(FOLDS.values())), SHIPPED):
+        weights = weights_file(arguments.work, fold, arguments.licence)
+        file = int8_file(weights)
+        if not file.exists():
+            network, recipe = load(weights)
+            known = [photos[row] for row in training_rows(photos, fold, arguments.licence == "permissive")]
+            size = recipe["size"]
+            file.write_bytes(quantise(float_tflite(network, size), calibration_pixels(known, size)))
+    (arguments.output / "model.tflite").write_bytes(file.read_bytes())
     golden.write(arguments.golden, arguments.output)
+
+
+def int8_file(weights: Path) -> Path:
+    """The int8 form of a network, beside its weights."""
+    return weights.with_suffix(".tflite")
 
 
 def parse_arguments() -> argparse.Namespace:

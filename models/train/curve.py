@@ -4,13 +4,12 @@ Heads on clean photos only, because an augmented or fine-tuned network per point
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from catalogue import LABELS, Photo, at_most, labels, sources
+from catalogue import LABELS, Photo, at_most, folds, labels, sources
 from learn import linear_head
 from measure import confusion, macro, top1
 
@@ -18,7 +17,9 @@ PHOTOS = (5, 15, 40, 120)
 """At most so many photos per label and source, of all sources."""
 SOURCES = (1, 2, 3)
 """At most so many sources per label, each with all its photos."""
-DRAWS = 4
+TESTED = 60
+"""Photos per label and source that are measured."""
+DRAWS = 2
 SEED = 1
 
 ALL = 0
@@ -28,38 +29,36 @@ Features = NDArray[np.float32]
 Point = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Set:
-    """Photos and what the published network says of them."""
-
-    photos: Sequence[Photo]
-    inputs: Features
-
-
-def measured(training: Set, held_out: Set) -> list[Point]:
+def measured(photos: Sequence[Photo], vectors: Features) -> list[Point]:
     """One row per size of the training set, the mean of several draws where there is anything to draw."""
     draws = range(SEED, SEED + DRAWS)
     points = []
     for count in PHOTOS:
-        rows = [at_most(training.photos, count, draw) for draw in draws]
-        points.append({"per_source": count, "sources": ALL} | _point(rows, training, held_out))
+        points.append({"per_source": count, "sources": ALL} | _point(photos, vectors, count, ALL, draws))
     for count in SOURCES:
-        rows = [_of_few_sources(training.photos, count, draw) for draw in draws]
-        points.append({"per_source": ALL, "sources": count} | _point(rows, training, held_out))
-    everything = [np.arange(len(training.photos))]
-    return [*points, {"per_source": ALL, "sources": ALL} | _point(everything, training, held_out)]
+        points.append({"per_source": ALL, "sources": count} | _point(photos, vectors, ALL, count, draws))
+    return [*points, {"per_source": ALL, "sources": ALL} | _point(photos, vectors, ALL, ALL, [SEED])]
 
 
-def _point(draws: Sequence[NDArray[np.int64]], training: Set, held_out: Set) -> Point:
-    own, figures = labels(held_out.photos), []
-    for rows in draws:
-        head = linear_head([training.inputs[rows]], [training.photos[row] for row in rows])
-        with torch.inference_mode():
-            answers = head(torch.from_numpy(held_out.inputs)).numpy()
-        figures.append((len(rows), top1(answers, own), macro(confusion(answers, own))))
-    photos, right, mean = np.mean(figures, 0).tolist()
+def _point(photos: Sequence[Photo], vectors: Features, count: int, few: int, draws: Sequence[int]) -> Point:
+    """Every fold's photos answered by a head that learnt from what a draw leaves of the other folds."""
+    own, of, tested = labels(photos), folds(photos), at_most(photos, TESTED, SEED)
+    figures = []
+    for draw in draws:
+        logits, learnt = np.zeros((len(photos), len(LABELS)), np.float32), []
+        for fold in np.unique(of):
+            rows = np.flatnonzero(of != fold)
+            known = [photos[row] for row in rows]
+            drawn = _of_few_sources(known, few, draw) if few else at_most(known, count or len(known), draw)
+            head = linear_head([vectors[rows[drawn]]], [known[row] for row in drawn])
+            with torch.inference_mode():
+                logits[of == fold] = head(torch.from_numpy(vectors[of == fold])).numpy()
+            learnt.append(len(drawn))
+        right = logits[tested], own[tested]
+        figures.append((np.mean(learnt), top1(*right), macro(confusion(*right))))
+    photos_learnt, mean, types = np.mean(figures, 0).tolist()
     least, most = min(figure[1] for figure in figures), max(figure[1] for figure in figures)
-    return {"photos": photos, "top1": right, "least": least, "most": most, "macro": mean}
+    return {"photos": photos_learnt, "top1": mean, "least": least, "most": most, "macro": types}
 
 
 def _of_few_sources(photos: Sequence[Photo], count: int, seed: int) -> NDArray[np.int64]:

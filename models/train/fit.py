@@ -1,4 +1,4 @@
-"""From a data folder to trained weights.
+"""From a data folder to trained weights: one network per fold of sources, and the shipped one of all sources.
 
 Every stage leaves its result in the work folder and is skipped when that is there, so a run that was
 cut goes on where it stopped.
@@ -11,72 +11,56 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catalogue import Photo, at_most, read, split
-from learn import CLEAN, SEEN_FILE, Plan, Tuning, doubtful, features, linear_head
-from network import FLOAT_FILE, Network, Recipe
+from catalogue import FOLDS, SHIPPED, Photo, at_most, read, training_rows
+from learn import Plan, linear_head, tune
+from network import Network, Recipe, weights_file
 from pixels import cached
+from views import VIEWS, View, view
 
-CACHE_PX = 192
+CACHE_PX = 256
 """Larger than the network's input, so that a tight random crop still has its detail."""
-OWN_BELOW, OTHER_ABOVE = 0.02, 0.95
-"""A photo is dropped when a head that never saw its source gives its label less, another label more than this."""
-PER_SOURCE = 1000
-VIEWS = 1
-"""Augmented copies of every photo that the head also learns from."""
+PER_SOURCE = 250
+SIZE = 192
 
 
 def main() -> None:
     arguments = parse_arguments()
-    training, _ = split(read(arguments.data), arguments.licence == "permissive")
-    plan = Plan(size=arguments.size, steps=arguments.steps, seed=arguments.seed)
-    network, recipe = trained(training, plan, arguments.per_source, arguments.views, arguments.work)
-    torch.save({"recipe": recipe, "network": network.state_dict()}, arguments.work / FLOAT_FILE)
+    photos = read(arguments.data)
+    rows = at_most(photos, PER_SOURCE, arguments.seed)
+    published = Network()
+    pixels = cached(photos, CACHE_PX, arguments.work)
+    views = [view(published, pixels, rows, arguments.size, name, arguments.work) for name in VIEWS]
+    plan = Plan(steps=arguments.steps, seed=arguments.seed)
+    chosen = [photos[row] for row in rows]
+    for fold in (*sorted(set(FOLDS.values())), SHIPPED):
+        file = weights_file(arguments.work, fold, arguments.licence)
+        if not file.exists():
+            network, recipe = trained(chosen, views, fold, arguments.licence == "permissive", plan)
+            torch.save({"recipe": recipe | {"size": arguments.size}, "network": network.state_dict()}, file)
+            print(f"{file.name}: {recipe['photos']} photos", flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and SOURCES.csv")
-    parser.add_argument("--work", type=Path, required=True, help="folder for caches and checkpoints")
+    parser.add_argument("--work", type=Path, required=True, help="folder for caches and weights")
     parser.add_argument("--licence", choices=["all", "permissive"], default="all", help="which sources to train on")
-    parser.add_argument(
-        "--steps", type=int, default=Plan.steps, help="of fine-tuning, 64 photos each; 0: the head only"
-    )
-    parser.add_argument("--per-source", type=int, default=PER_SOURCE, help="photos per label and source to train on")
-    parser.add_argument("--views", type=int, default=VIEWS, help="augmented copies of every photo for the head")
-    parser.add_argument("--size", type=int, default=Plan.size, help="of the input, in pixels")
+    parser.add_argument("--steps", type=int, default=Plan.steps, help="of fine-tuning; 0: the head only")
+    parser.add_argument("--size", type=int, default=SIZE, help="of the input, in pixels")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     return parser.parse_args()
 
 
-def trained(training: Sequence[Photo], plan: Plan, per_source: int, views: int, work: Path) -> tuple[Network, Recipe]:
-    """A head on the published features, then fine-tuning, both without the photos whose label is doubtful."""
-    pixels = cached(training, CACHE_PX, work)
+def trained(
+    photos: Sequence[Photo], views: Sequence[View], fold: int, permissive: bool, plan: Plan
+) -> tuple[Network, Recipe]:
+    """A head on the published features, then the upper blocks, learnt without the sources of `fold`."""
+    rows = training_rows(photos, fold, permissive)
+    known = [photos[row] for row in rows]
     network = Network()
-    rows = at_most(training, per_source, plan.seed)
-    name = f"{len(training)}-{per_source}-{plan.size}-{plan.seed}"
-    inputs = [
-        features(network, pixels, rows, plan.size, work / features_folder(name, view), view, plan.seed)
-        for view in range(views + 1)
-    ]
-    np.savez(work / SEEN_FILE, rows=rows, inputs=inputs[CLEAN])
-    photos = [training[row] for row in rows]
-    kept = ~doubtful(inputs[CLEAN], photos, OWN_BELOW, OTHER_ABOVE)
-    photos = [photo for photo, keep in zip(photos, kept, strict=True) if keep]
-    network.head = linear_head([values[kept] for values in inputs], photos)
-    recipe = {
-        "size": plan.size,
-        "photos": len(photos),
-        "doubtful": len(rows) - len(photos),
-        "per_source": per_source,
-        "views": views,
-        "steps": plan.steps,
-        "frozen_blocks": plan.frozen_blocks,
-    }
-    return Tuning(network, pixels, rows[kept], photos, plan).run(work / f"tuned-{name}-{plan.steps}.pt"), recipe
-
-
-def features_folder(name: str, view: int) -> str:
-    return f"features-{name}-view-{view}" if view else f"features-{name}"
+    network.head = linear_head([part.vectors[rows] for part in views[:2]], known)
+    tune(network, [View(part.maps[rows], part.vectors[rows]) for part in views], known, plan)
+    return network, {"photos": len(known), "per_source": PER_SOURCE, "views": len(views), "steps": plan.steps}
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ use salvo::http::ReqBody;
 use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use salvo::prelude::*;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::Api;
+use crate::api::access::Caller;
+use crate::api::shares::Share;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Upload;
 
@@ -26,10 +27,8 @@ const MULTIPART_OVERHEAD_BYTES: u64 = 256 << 10;
 /// What is still read of a refused body, so that the client gets to see the answer instead of a reset connection.
 const REFUSED_BYTES_MAX: u64 = 64 << 20;
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
-/// Unit of the memory budget's permits.
-const PERMIT_BYTES: u64 = 1 << 10;
-/// Permits taken at once, at least.
-const PERMITS_STEP: u64 = 16;
+/// Taken of the memory for uploads at once, at least: not every chunk takes the lock.
+const MEMORY_STEP_BYTES: u64 = 16 << 10;
 
 /// One file of an upload: what came, or why it was not kept.
 #[derive(Debug)]
@@ -40,40 +39,33 @@ pub struct Received {
     pub upload: Result<Upload>,
 }
 
-/// Files and text fields of an upload. While it lives, its bytes count against the memory budget.
+/// Files and text fields of an upload.
 #[derive(Debug, Default)]
 pub struct Form {
     pub files: Vec<Received>,
     fields: Vec<(String, String)>,
-    budget: Budget,
 }
 
 /// What a body holds of the memory for uploads. It grows with what has come, not with what was announced: a client that
-/// announces much and sends nothing takes no room from others.
-#[derive(Debug, Default)]
-pub struct Budget {
-    permit: Option<OwnedSemaphorePermit>,
-}
+/// announces much and sends nothing takes no room from others. The uploads made of the body carry it along, until a worker is
+/// done with the last one: a client that leaves meanwhile does not take them out of the queue.
+#[derive(Debug)]
+pub struct Budget(Share);
 
 impl Budget {
+    /// Of the caller's account; before a login all callers share one.
+    fn of(api: &Api, depot: &Depot) -> Self {
+        Self(api.upload_memory.of(Caller::of(depot).map_or("", Caller::name)))
+    }
+
     /// Makes it cover `bytes` in all.
     fn cover(&mut self, api: &Api, bytes: u64) -> Result<()> {
-        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        // In steps of some size, so that not every chunk takes the lock.
-        let wanted = bytes.div_ceil(PERMIT_BYTES);
-        if wanted <= held {
+        let more = bytes.saturating_sub(self.0.amount());
+        if more == 0 || self.0.grow(more.max(MEMORY_STEP_BYTES)) || self.0.grow(more) {
             return Ok(());
         }
-        let more = u32::try_from((wanted - held).max(PERMITS_STEP)).unwrap_or(u32::MAX);
-        let more = Arc::clone(&api.upload_memory).try_acquire_many_owned(more).map_err(|_| {
-            api.metrics.count_limit("upload_memory");
-            Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1))
-        })?;
-        match &mut self.permit {
-            Some(permit) => permit.merge(more),
-            none => *none = Some(more),
-        }
-        Ok(())
+        api.metrics.count_limit("upload_memory");
+        Err(Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1)))
     }
 }
 
@@ -98,7 +90,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// Validation, payload too large, unsupported media type; unavailable when the memory for uploads is taken.
-pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<Form> {
+pub async fn read_form(req: &mut Request, depot: &Depot, api: &Api, wanted: Wanted) -> Result<Form> {
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
     let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
     let bytes_max = wanted.bytes_max + MULTIPART_OVERHEAD_BYTES;
@@ -107,11 +99,12 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
         refuse(req, api).await;
         return Err(too_large("upload", length, wanted.bytes_max, api));
     }
-    let mut reading = Reading { api, deadline, wanted, form: Form::default(), bytes: 0 };
+    let budget = Budget::of(api, depot);
+    let mut reading = Reading { api, deadline, wanted, form: Form::default(), budget, bytes: 0 };
     let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
         reading.multipart(req, boundary, bytes_max).await
-    } else if content_type.starts_with("image/") {
-        reading.raw(req, &content_type).await
+    } else if media_type(&content_type).starts_with("image/") {
+        reading.raw(req, media_type(&content_type)).await
     } else {
         Err(Error::new(
             ErrorKind::UnsupportedMediaType,
@@ -122,6 +115,8 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
         ))
     };
     if let Err(error) = done {
+        // What is refused holds no memory while its rest is read.
+        drop(reading);
         refuse(req, api).await;
         return Err(error);
     }
@@ -131,6 +126,10 @@ pub async fn read_form(req: &mut Request, api: &Api, wanted: Wanted) -> Result<F
             wanted.names[0]
         )));
     }
+    let memory: Arc<Budget> = Arc::new(reading.budget);
+    for upload in reading.form.files.iter_mut().filter_map(|file| file.upload.as_mut().ok()) {
+        upload.held = Some(memory.clone());
+    }
     Ok(reading.form)
 }
 
@@ -139,17 +138,16 @@ struct Reading<'a> {
     deadline: Instant,
     wanted: Wanted,
     form: Form,
+    budget: Budget,
     bytes: u64,
 }
 
 impl Reading<'_> {
-    async fn raw(&mut self, req: &mut Request, content_type: &str) -> Result<()> {
+    async fn raw(&mut self, req: &mut Request, media_type: String) -> Result<()> {
         let limit = self.wanted.bytes_max.min(self.api.config.api.upload_bytes_max);
-        let bytes = read_bytes(req, self.api, limit, 1, &mut self.form.budget).await?;
-        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
-        let file =
-            Upload { bytes: bytes.into(), file_name: None, media_type: Some(media_type), deadline: self.deadline };
-        self.form.files.push(Received { file_name: None, upload: Ok(file) });
+        let bytes = read_bytes(req, self.api, limit, 1, &mut self.budget).await?;
+        let upload = self.upload(bytes, None, Some(media_type));
+        self.form.files.push(Received { file_name: None, upload: Ok(upload) });
         Ok(())
     }
 
@@ -181,15 +179,17 @@ impl Reading<'_> {
         let media_type = field.content_type().map(|mime| mime.essence_str().to_owned());
         let label = crate::imaging::display_name(file_name.as_deref());
         let upload = match self.collect(field, self.api.config.api.upload_bytes_max, &label).await? {
-            Ok(bytes) => {
-                Ok(Upload { bytes: bytes.into(), file_name: file_name.clone(), media_type, deadline: self.deadline })
-            }
+            Ok(bytes) => Ok(self.upload(bytes, file_name.clone(), media_type)),
             // In a batch one bad file fails alone.
             Err(error) if self.wanted.files_max > 1 => Err(error),
             Err(error) => return Err(error),
         };
         self.form.files.push(Received { file_name, upload });
         Ok(())
+    }
+
+    fn upload(&self, bytes: Vec<u8>, file_name: Option<String>, media_type: Option<String>) -> Upload {
+        Upload { bytes: bytes.into(), file_name, media_type, deadline: self.deadline, held: None }
     }
 
     /// Reads a field to its end, or to where the whole upload is too large. Inside: the bytes, or that this field alone is
@@ -202,7 +202,7 @@ impl Reading<'_> {
             if self.bytes > self.wanted.bytes_max {
                 return Err(too_large("upload", self.bytes, self.wanted.bytes_max, self.api));
             }
-            self.form.budget.cover(self.api, self.bytes)?;
+            self.budget.cover(self.api, self.bytes)?;
             fits = fits && (bytes.len() + chunk.len()) as u64 <= limit;
             if fits {
                 bytes.extend_from_slice(&chunk);
@@ -235,13 +235,13 @@ impl Reading<'_> {
 ///
 /// # Errors
 /// Validation with the reason; unsupported media type for anything else.
-pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> Result<T> {
-    let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
-    let bytes = read_bytes(req, api, FORM_BYTES_MAX, 1, &mut Budget::default()).await?;
-    if content_type.starts_with("application/json") {
+pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, depot: &Depot, api: &Api) -> Result<T> {
+    let media_type = media_type(header(req, &CONTENT_TYPE).unwrap_or_default());
+    let bytes = read_bytes(req, api, FORM_BYTES_MAX, 1, &mut Budget::of(api, depot)).await?;
+    if media_type == "application/json" {
         serde_json::from_slice(&bytes)
             .map_err(|cause| Error::validation(format!("The JSON body cannot be used: {cause}.")))
-    } else if content_type.starts_with("application/x-www-form-urlencoded") {
+    } else if media_type == "application/x-www-form-urlencoded" {
         serde_urlencoded::from_bytes(&bytes)
             .map_err(|cause| Error::validation(format!("The form cannot be used: {cause}.")))
     } else {
@@ -253,10 +253,10 @@ pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, api: &Api) -> R
 ///
 /// # Errors
 /// Validation, payload too large; unavailable when the memory for uploads is taken.
-pub async fn read_budgeted(req: &mut Request, api: &Api, times: u64) -> Result<(Vec<u8>, Budget)> {
-    let mut budget = Budget::default();
+pub async fn read_budgeted(req: &mut Request, depot: &Depot, api: &Api, times: u64) -> Result<(Vec<u8>, Arc<Budget>)> {
+    let mut budget = Budget::of(api, depot);
     let body = read_bytes(req, api, api.config.api.upload_bytes_max, times, &mut budget).await?;
-    Ok((body, budget))
+    Ok((body, Arc::new(budget)))
 }
 
 async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget: &mut Budget) -> Result<Vec<u8>> {
@@ -320,12 +320,6 @@ async fn refuse(req: &mut Request, api: &Api) {
     let _ = tokio::time::timeout(REFUSED_TIME_MAX, drain).await;
 }
 
-/// Permits for `bytes` of upload memory.
-#[must_use]
-pub fn memory_permits(bytes: u64) -> usize {
-    usize::try_from(bytes / PERMIT_BYTES).unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS)
-}
-
 fn too_large(what: &str, bytes: u64, limit: u64, api: &Api) -> Error {
     api.metrics.count_limit("upload_bytes");
     let message = format!("The {what} has {bytes} bytes or more; at most {limit} are taken.");
@@ -334,6 +328,11 @@ fn too_large(what: &str, bytes: u64, limit: u64, api: &Api) -> Error {
 
 fn header<'a>(req: &'a Request, name: &salvo::http::header::HeaderName) -> Option<&'a str> {
     req.headers().get(name)?.to_str().ok()
+}
+
+/// A media type without its parameters; letters of either case mean the same (RFC 9110, 8.3.1).
+fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn content_length(req: &Request) -> Option<u64> {

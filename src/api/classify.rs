@@ -1,5 +1,7 @@
 //! Uploads in, stored predictions out.
 
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt};
 use salvo::oapi::ToSchema;
 use salvo::prelude::*;
@@ -13,7 +15,7 @@ use crate::api::wire::{
     BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
 use crate::api::{Api, api, query};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::imaging::display_name;
 use crate::inference;
 use crate::inference::Upload;
@@ -50,8 +52,9 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     let api = api(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let upload = read_one(req, &api).await?;
-    let record = classified(&api, &user, upload).await?;
+    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
+    let mut form = read_form(req, depot, &api, wanted).await?;
+    let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let details = json!({ "model": record.model, "sha256": record.picture.sha256 });
     let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);
     let wire = wired(&record);
@@ -59,16 +62,15 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     Ok(Created(wire))
 }
 
-/// Reads the one picture that an endpoint takes.
-pub(super) async fn read_one(req: &mut Request, api: &Api) -> Result<Upload> {
-    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
-    let mut form = read_form(req, api, wanted).await?;
-    form.files.remove(0).upload
-}
-
 /// Runs one upload through the lane and makes its record; nothing is stored yet.
 pub(super) async fn classified(api: &Api, user: &str, upload: Upload) -> Result<Classification> {
     let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
+    let mut place = api.upload_places.of(user);
+    if !place.grow(1) {
+        api.metrics.count_limit("upload_queue");
+        let message = "All places for uploads are taken that one account may have; try again in a second.";
+        return Err(Error::unavailable(message, Duration::from_secs(1)));
+    }
     let answer = api.lane.submit(upload).await?;
     Ok(recorded(api, Some(user.to_owned()), file_name, answer))
 }
@@ -128,7 +130,7 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     let limits = &api.config.api;
     let wanted =
         Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
-    let mut form = read_form(req, &api, wanted).await?;
+    let mut form = read_form(req, depot, &api, wanted).await?;
     let names: Vec<_> =
         form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
     // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.

@@ -9,6 +9,7 @@ use salvo::async_trait;
 use salvo::conn::ConnCtrl;
 use salvo::fuse::{ArcConnObserver, ConnObserver, FuseAction, FuseConfig, FuseInfo, FusePolicy};
 
+use crate::auth::network;
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -50,9 +51,9 @@ impl Connections {
     }
 }
 
-/// A socket's address; other kinds of sockets share one.
+/// Where a socket comes from; other kinds of sockets share one place.
 fn address(info: &FuseInfo) -> IpAddr {
-    let address = info.remote_addr.clone().into_std().map(|address| address.ip().to_canonical());
+    let address = info.remote_addr.clone().into_std().map(|address| network(address.ip()));
     address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }
 

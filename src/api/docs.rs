@@ -4,8 +4,8 @@ use salvo::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use salvo::oapi::security::{Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes};
 use salvo::oapi::swagger_ui::SwaggerUi;
 use salvo::oapi::{
-    BasicType, Content, Header, Info, KnownFormat, License, Object, OpenApi, Operation, ParameterIn, RefOr,
-    Response as Described, Schema, SchemaFormat, SecurityRequirement, SecurityScheme, ToSchema,
+    BasicType, Content, Header, Info, KnownFormat, License, Object, OpenApi, Operation, Parameter, ParameterIn,
+    PathItem, RefOr, Response as Described, Schema, SchemaFormat, SecurityRequirement, SecurityScheme, ToSchema,
 };
 use salvo::prelude::{Response, Router, Text, handler};
 
@@ -27,6 +27,9 @@ const FURTHER_BODIES: [(&str, &str, bool); 5] = [
     ("/vehicle/report", "image/*", false),
     ("/infer", "application/octet-stream", false),
 ];
+
+/// Below it, `versions/{version}` may stand before the rest of the path.
+const OF_MODEL: &str = "/v2/models/{model}";
 
 /// `router` with its description and Swagger UI beside it.
 pub fn with_docs(router: Router) -> Router {
@@ -62,7 +65,22 @@ pub fn description(router: &Router) -> OpenApi {
             add_errors(operation, &schema);
         }
     }
+    add_versions(&mut description);
     description
+}
+
+/// The paths with a model's version: what those without it say, one parameter more, and an id of their own.
+fn add_versions(description: &mut OpenApi) {
+    let of_model = |(path, item): (&String, &PathItem)| Some((path.strip_prefix(OF_MODEL)?.to_owned(), item.clone()));
+    let plain: Vec<_> = description.paths.iter().filter_map(of_model).collect();
+    for (end, mut item) in plain {
+        for operation in item.operations.values_mut() {
+            operation.operation_id = operation.operation_id.as_ref().map(|id| format!("{id}_of_version"));
+            let version = Parameter::new("version").location(ParameterIn::Path).description("Its version");
+            operation.parameters.insert(version.schema(Object::with_type(BasicType::String)));
+        }
+        description.paths.insert(format!("{OF_MODEL}/versions/{{version}}{end}"), item);
+    }
 }
 
 fn add_bodies(path: &str, operation: &mut Operation) {

@@ -18,6 +18,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
+/// Headers that must not come twice: the unit would go by one of them, and a proxy before it perhaps by the other.
+const ONCE: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::ORIGIN,
+    header::TRANSFER_ENCODING,
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("inference-header-content-length"),
+];
+
 /// Sent with every answer; a handler that needs another content policy sets its own.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -157,9 +167,15 @@ fn check_head(api: &Api, req: &Request) -> Result<()> {
         let message = format!("The request's target and headers have more than {limit} bytes.");
         return Err(Error::validation(message).detail("bytes_max", limit));
     }
-    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| *coding != "identity");
+    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        return Err(Error::validation(format!("The header {name} is given twice.")));
+    }
+    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| *coding != "identity")
+        || headers
+            .get(header::TRANSFER_ENCODING)
+            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if encoded {
-        let message = "Send the body as it is: no Content-Encoding is taken.";
+        let message = "Send the body as it is: no Content-Encoding is taken, and no Transfer-Encoding but chunked.";
         return Err(Error::new(ErrorKind::UnsupportedMediaType, message));
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::api::wire::{Health, Probe};
 use crate::api::{Api, api};
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
+use crate::record::Gap;
 use crate::store::StoreHealth;
 use crate::sync::{SyncStatus, SyncWatch};
 
@@ -64,6 +65,9 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
         ),
         CameraState::Ended => reasons.push("The replay has ended.".to_owned()),
         CameraState::Off | CameraState::Connected => {}
+    }
+    if (api.gap)() == Some(Gap::Overload) {
+        reasons.push("The unit cannot keep up with the camera; vehicles are missed.".to_owned());
     }
     if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncWatch::status) {
         reasons.push(format!("No events reach the central site: {}.", trouble.sentence()));

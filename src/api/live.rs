@@ -1,14 +1,14 @@
 //! What the streams that stay open have in common: places are limited, an ended session ends them, and they end at once when
 //! the unit stops.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use salvo::prelude::*;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::api::access::{Caller, still};
+use crate::api::shares::{Share, Shares};
 use crate::auth::{Claims, Permission};
 use crate::error::{Error, Result};
 
@@ -17,8 +17,8 @@ const CHECK_PERIOD: Duration = Duration::from_secs(10);
 
 /// Places for clients that stay, and the sign for them to go.
 pub struct Streams {
-    pub events: Arc<Semaphore>,
-    pub pictures: Arc<Semaphore>,
+    pub events: Shares,
+    pub pictures: Shares,
     stopping: watch::Sender<bool>,
 }
 
@@ -26,8 +26,8 @@ impl Streams {
     #[must_use]
     pub fn new(event_clients_max: usize, stream_clients_max: usize) -> Self {
         Self {
-            events: Arc::new(Semaphore::new(event_clients_max.min(Semaphore::MAX_PERMITS))),
-            pictures: Arc::new(Semaphore::new(stream_clients_max.min(Semaphore::MAX_PERMITS))),
+            events: Shares::new(event_clients_max as u64, 1),
+            pictures: Shares::new(stream_clients_max as u64, 1),
             stopping: watch::Sender::new(false),
         }
     }
@@ -44,27 +44,29 @@ pub struct Place {
     claims: Claims,
     checked: Instant,
     stopping: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Place {
     /// Takes a place among `places`.
     ///
     /// # Errors
-    /// Unavailable when all are taken; the limit is counted under `limit`.
-    pub fn take(api: &Api, depot: &Depot, places: &Arc<Semaphore>, limit: &str) -> Result<Self> {
-        let permit = places.clone().try_acquire_owned().map_err(|_| {
+    /// Unavailable when all are taken, or all that the account may have; the limit is counted under `limit`.
+    pub fn take(api: &Api, depot: &Depot, places: &Shares, limit: &str) -> Result<Self> {
+        let caller = Caller::of(depot)?;
+        let mut share = places.of(caller.name());
+        if !share.grow(1) {
             api.metrics.count_limit(limit);
             let text =
                 format!("All places for such streams are taken (api.{limit}_max); close one, or try again later.");
-            Error::unavailable(text, Duration::from_secs(10))
-        })?;
+            return Err(Error::unavailable(text, Duration::from_secs(10)));
+        }
         Ok(Self {
             api: api.clone(),
-            claims: Caller::of(depot)?.claims.clone(),
+            claims: caller.claims.clone(),
             checked: Instant::now(),
             stopping: api.streams.stopping.subscribe(),
-            _permit: permit,
+            _share: share,
         })
     }
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use salvo::prelude::*;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
 use crate::capture::CameraWatch;
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::frame::LiveView;
 use crate::inference::Lane;
 use crate::metrics::Metrics;
-use crate::record::{AuditEvent, Outcome};
+use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::Store;
 use crate::sync::SyncWatch;
 
@@ -45,6 +44,7 @@ mod rates;
 mod report;
 mod report_cache;
 mod reports;
+mod shares;
 mod tokens;
 mod traffic;
 mod users;
@@ -64,6 +64,7 @@ pub struct Parts {
     /// None when no central site is configured.
     pub sync: Option<SyncWatch>,
     pub camera: CameraWatch,
+    pub gap: Gaps,
     pub view: LiveView,
     pub model: ActiveModel,
     pub workers: usize,
@@ -71,6 +72,9 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
+
+/// Says why the unit is not watching the road at this moment; none: it is.
+pub type Gaps = Arc<dyn Fn() -> Option<Gap> + Send + Sync>;
 
 /// The state behind the routes; cheap to clone.
 #[derive(Clone)]
@@ -82,7 +86,9 @@ pub struct Shared {
     rules: PasswordRules,
     logins: LoginThrottle,
     live: RwLock<Arc<Live>>,
-    upload_memory: Arc<Semaphore>,
+    upload_memory: shares::Shares,
+    /// Of the queue for uploads and the workers.
+    upload_places: shares::Shares,
     reports: report_cache::ReportCache,
     streams: live::Streams,
     overlays: camera::Overlays,
@@ -138,12 +144,14 @@ impl Api {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (auth, limits) = (&parts.config.auth, &parts.config.api);
+        let places = parts.config.classifier.queue_depth_max + parts.workers;
         Self(Arc::new(Shared {
             passwords: PasswordGate::new(auth.password_checks_max),
             rules: PasswordRules { length_min: auth.password_length_min },
             logins: LoginThrottle::new(auth.login_failures_max),
             live: RwLock::new(Arc::new(Live::new(limits))),
-            upload_memory: Arc::new(Semaphore::new(body::memory_permits(limits.upload_memory_bytes_max))),
+            upload_memory: shares::Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
+            upload_places: shares::Shares::new(places as u64, parts.workers as u64),
             reports: report_cache::ReportCache::new(&parts.metrics),
             streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
             overlays: camera::Overlays::default(),

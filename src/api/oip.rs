@@ -40,18 +40,32 @@ const TOP_LABELS: usize = 5;
 
 /// Everything below `/v2`.
 pub fn routes() -> Router {
-    let of_model = |path: &str| {
-        Router::with_path(path)
-            .push(reading().get(model_metadata))
-            .push(reading().path("ready").get(model_ready))
-            .push(Router::with_path("infer").hoop(Gate(Permission::Classify)).post(infer))
-    };
+    let inferring = || Router::with_path("infer").hoop(Gate(Permission::Classify));
+    let of_model = Router::with_path("models/{model}")
+        .push(reading().get(model_metadata))
+        .push(reading().path("ready").get(model_ready))
+        .push(inferring().post(infer));
+    let of_version = Router::with_path("models/{model}/versions/{version}")
+        .push(reading().get(OfVersion(model_metadata)))
+        .push(reading().path("ready").get(OfVersion(model_ready)))
+        .push(inferring().post(OfVersion(infer)));
     Router::with_path("v2")
         .push(reading().get(server_metadata))
         .push(reading().path("health/live").get(server_live))
         .push(reading().path("health/ready").get(server_ready))
-        .push(of_model("models/{model}"))
-        .push(of_model("models/{model}/versions/{version}"))
+        .push(of_model)
+        .push(of_version)
+}
+
+/// The same endpoint where the path names a version as well. The description of such a path is made from that of the path
+/// without ([`crate::api::docs`]): an endpoint describes one set of parameters only.
+struct OfVersion<H>(H);
+
+#[async_trait]
+impl<H: Handler> Handler for OfVersion<H> {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        self.0.handle(req, depot, res, ctrl).await;
+    }
 }
 
 fn reading() -> Router {
@@ -106,8 +120,7 @@ async fn ready(api: &Api) -> Result<()> {
 #[endpoint(
     tags("open inference protocol"),
     parameters(
-        ("model" = String, Path, description = "Name of the active model"),
-        ("version" = String, Path, description = "Its version")
+        ("model" = String, Path, description = "Name of the active model")
     ),
     responses((status_code = 200, description = "What it takes and gives", body = OipModel)),
     security(["bearer" = []])
@@ -135,8 +148,7 @@ pub async fn model_metadata(req: &mut Request, depot: &mut Depot) -> Answer<Json
 #[endpoint(
     tags("open inference protocol"),
     parameters(
-        ("model" = String, Path, description = "Name of the active model"),
-        ("version" = String, Path, description = "Its version")
+        ("model" = String, Path, description = "Name of the active model")
     ),
     responses((status_code = 200, description = "It can", body = ModelReady)),
     security(["bearer" = []])
@@ -158,7 +170,6 @@ pub async fn model_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<Mo
     tags("open inference protocol"),
     parameters(
         ("model" = String, Path, description = "Name of the active model"),
-        ("version" = String, Path, description = "Its version"),
         ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Where the JSON of the body ends")
     ),
     request_body(content = InferRequest, content_type = "application/json"),
@@ -174,7 +185,7 @@ pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> 
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
     let head_bytes = head_length(req)?;
     let user = Caller::of(depot)?.name().to_owned();
-    let (body, _memory) = read_budgeted(req, &api, MEMORY_PER_BODY).await?;
+    let (body, memory) = read_budgeted(req, depot, &api, MEMORY_PER_BODY).await?;
     let pictures_max = api.config.api.batch_files_max;
     let asked = tokio::task::spawn_blocking(move || tensor::read(&body, head_bytes, pictures_max));
     let asked = asked.await.map_err(|cause| Error::internal("The tensors cannot be read.").because(cause))??;
@@ -183,6 +194,7 @@ pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> 
         file_name: None,
         media_type: None,
         deadline,
+        held: Some(memory.clone()),
     });
     let jobs = uploads.map(|upload| classified(&api, &user, upload));
     let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::auth::network;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Buckets kept; when they are all in use the fullest ones, which would not refuse anything soon, are forgotten.
@@ -47,7 +48,8 @@ impl Rates {
         if buckets.len() >= BUCKETS_MAX {
             buckets.clear();
         }
-        let bucket = buckets.entry((address, endpoint.to_owned())).or_insert(Bucket { tokens: self.burst, at: now });
+        let bucket =
+            buckets.entry((network(address), endpoint.to_owned())).or_insert(Bucket { tokens: self.burst, at: now });
         bucket.tokens = self.level(bucket, now);
         bucket.at = now;
         if bucket.tokens >= 1.0 {
@@ -81,6 +83,10 @@ mod tests {
         let error = rates.take(HOME, "a", now).unwrap_err();
         assert_eq!((error.kind(), error.retry_after_hint()), (ErrorKind::RateLimit, Some(Duration::from_secs(1))));
         rates.take(HOME, "b", now).unwrap();
+        // Whoever has an IPv6 address has a whole network of them.
+        let neighbours = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
+        (0..6).for_each(|last| rates.take(neighbours(last), "a", now).unwrap());
+        assert!(rates.take(neighbours(6), "a", now).is_err());
         rates.take(HOME, "a", now + Duration::from_secs(1)).unwrap();
     }
 

@@ -26,11 +26,13 @@ pub struct ReportForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
     #[salvo(schema(value_type = String, format = Binary))]
     file: String,
-    /// At most 64 letters, digits, `.`, `_`, `:` and `-`, at least one a letter or digit; made up when absent.
-    #[salvo(schema(pattern = "^[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length = 64))]
+    /// At most 64 letters, digits, `.`, `_`, `:` and `-`, at least one a letter or digit; made up when absent or, as forms
+    /// send a field that nobody filled in, empty.
+    // No null: a form has none.
+    #[salvo(schema(value_type = String, required = false, pattern = "^([._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*)?$", max_length = 64))]
     vehicle_id: Option<String>,
     /// `json` (default) or `html`.
-    #[salvo(schema(pattern = "^(json|html)$"))]
+    #[salvo(schema(value_type = String, required = false, pattern = "^(json|html)$"))]
     format: Option<String>,
 }
 
@@ -39,6 +41,10 @@ pub struct ReportForm {
 /// Classifies the picture and stores a report of it. Answers once both are durably stored.
 #[endpoint(
     tags("vehicle"),
+    parameters(
+        ("vehicle_id" = Option<String>, Query, description = "As the form's field, for a picture that is sent raw", pattern = "^([._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*)?$", max_length = 64),
+        ("format" = Option<String>, Query, description = "As the form's field", pattern = "^(json|html)$")
+    ),
     request_body(content = ReportForm, content_type = "multipart/form-data"),
     responses((status_code = 201, description = "The report, as JSON or as HTML", content(
         ("application/json" = Success<ReportBody>), ("text/html" = String)
@@ -50,11 +56,13 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
     let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
-    let mut form = read_form(req, &api, wanted).await?;
-    let format = query::format(form.field("format").or_else(|| query::text(req, "format")))?;
-    let given = form.field("vehicle_id").or_else(|| query::text(req, "vehicle_id")).filter(|id| !id.is_empty());
-    let vehicle_id =
-        given.map_or_else(|| Ok(format!("vehicle-{}", uuid::Uuid::new_v4().simple())), checked_vehicle_id)?;
+    let mut form = read_form(req, depot, &api, wanted).await?;
+    let (of_form, of_query) = (form.field("format"), query::text(req, "format"));
+    let format =
+        query::format(of_query).and_then(|format| of_form.map_or(Ok(format), |text| query::format(Some(text))))?;
+    let given = |text: Option<&str>| text.filter(|id| !id.is_empty()).map(checked_vehicle_id).transpose();
+    let (of_form, of_query) = (given(form.field("vehicle_id"))?, given(query::text(req, "vehicle_id"))?);
+    let vehicle_id = of_form.or(of_query).unwrap_or_else(|| format!("vehicle-{}", uuid::Uuid::new_v4().simple()));
     let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let unit = report::Issuer { unit: &api.unit_id, site: &api.config.unit.site, location: &api.config.unit.location };
     let body = ReportBody::new(
@@ -114,7 +122,7 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     api.store.record_audit(event).await?;
     let stored = stored
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("There is no report of the vehicle {vehicle_id:?}.")))?;
-    answer(&api, req, res, format, stored)
+    answer(req, res, format, stored)
 }
 
 /// From memory, else from the store.
@@ -130,7 +138,7 @@ async fn newest_of(api: &Api, vehicle_id: &str) -> Result<Option<Report>> {
     Ok(stored)
 }
 
-fn answer(_api: &Api, req: &Request, res: &mut Response, format: Format, stored: Report) -> Answer<Written> {
+fn answer(req: &Request, res: &mut Response, format: Format, stored: Report) -> Answer<Written> {
     let kind = if format == Format::Json { "json" } else { "html" };
     // Weak: the envelope carries the time of the answer.
     let etag = format!("W/\"{}-{kind}\"", stored.id);

@@ -68,7 +68,7 @@ impl Api {
 pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAnswer>> {
     let api = api(depot)?;
     let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let credentials: Credentials = read_fields(req, &api).await?;
+    let credentials: Credentials = read_fields(req, depot, &api).await?;
     let checked = check_credentials(&api, &credentials, address).await;
     let outcome = match &checked {
         Ok(_) => Outcome::Success,
@@ -145,7 +145,7 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let gone = || Error::new(ErrorKind::Authentication, "The account is gone; log in again.");
     let user = api.store.user(caller.name()).await?.ok_or_else(gone)?;
     let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let change: PasswordChange = read_fields(req, &api).await?;
+    let change: PasswordChange = read_fields(req, depot, &api).await?;
     let now = api.clock.now().monotonic;
     api.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
     if !api.password_opens(change.current_password.clone(), Some(user.password_hash.clone())).await? {

@@ -72,7 +72,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot) -> Answer<Created<User
     let api = api(depot)?;
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
-    let form: UserForm = read_fields(req, &api).await?;
+    let form: UserForm = read_fields(req, depot, &api).await?;
     check_account_name(&form.name)?;
     api.rules.check(&form.password, &form.name)?;
     let must_change_password = form.must_change_password.unwrap_or(true);
@@ -123,7 +123,7 @@ pub async fn update(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWi
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
     let name = named(req)?;
-    let patch: UserPatch = read_fields(req, &api).await?;
+    let patch: UserPatch = read_fields(req, depot, &api).await?;
     let user = found(&api, &name).await?;
     let details = patch.details()?;
     let change = patch.change(&api, &user).await?;

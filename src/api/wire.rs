@@ -363,7 +363,8 @@ pub struct AuditWire {
     pub resource: String,
     /// `success`, `denied` or `failure`.
     pub outcome: &'static str,
-    #[salvo(schema(value_type = Object))]
+    /// Null where there was nothing more to say: as it went into the hash.
+    #[salvo(schema(value_type = Option<Object>))]
     pub details: Value,
     pub ip_address: Option<String>,
     /// RFC 3339, UTC.

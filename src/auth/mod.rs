@@ -14,5 +14,5 @@ pub use identity::{Identity, Permission};
 pub use key::Key;
 pub use password::PasswordGate;
 pub use rules::{PasswordRules, check_account_name};
-pub use throttle::LoginThrottle;
+pub use throttle::{LoginThrottle, network};
 pub use token::{Claims, Grant, Issued, Signer};

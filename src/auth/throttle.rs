@@ -169,7 +169,8 @@ impl State {
 }
 
 /// What one attacker controls: an IPv4 address, or the /64 that every IPv6 host has to itself.
-fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,

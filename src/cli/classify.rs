@@ -70,7 +70,7 @@ fn classify(step: &mut Step<'_>, path: &Path) -> Result<Answer> {
     let bytes: Arc<[u8]> = read_file(path)?.into();
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let deadline = Instant::now() + Duration::from_secs(60);
-    step.classify_upload(&Upload { bytes, file_name, media_type: None, deadline })
+    step.classify_upload(&Upload { bytes, file_name, media_type: None, deadline, held: None })
 }
 
 fn row(path: &Path, answer: &Answer) -> Vec<String> {

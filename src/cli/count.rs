@@ -79,8 +79,8 @@ fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<S
     let mut seen = Seen::default();
     let progress = progress();
     while let Some(mut frame) = source.next()? {
-        // The clip's own time: it begins at zero.
-        frame.captured.monotonic = Duration::from_secs_f64(seen.frames as f64 / fps);
+        // The clip's own time begins at zero.
+        frame.captured.monotonic = Duration::ZERO;
         seen.frames += 1;
         progress.inc(1);
         match analyser.look(&frame) {

@@ -27,6 +27,7 @@ mod doctor;
 mod export;
 mod model;
 mod quiet;
+mod serve;
 mod store;
 mod table;
 mod token;
@@ -125,7 +126,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Config(command) => config::run(command, sources),
         Command::Completions(arguments) => Ok(completions::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&arguments, &sources),
-        Command::Serve => daemon::serve(&load(&sources)?, &sources).map(|()| ExitCode::SUCCESS),
+        Command::Serve => serve::run(&sources),
         rest => with_configuration(rest, &Context::new(load(&sources)?)),
     }
 }

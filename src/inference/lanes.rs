@@ -53,6 +53,10 @@ impl Lanes {
             return Err(Error::unavailable("The unit is stopping; try again in a minute.", Duration::from_secs(30)));
         }
         if state.uploads.len() >= self.queue_depth_max {
+            // Clients that have left give their places to those who are here.
+            state.uploads.retain(|(_, reply)| !reply.is_closed());
+        }
+        if state.uploads.len() >= self.queue_depth_max {
             self.metrics.count_limit("upload_queue");
             let message = format!("All {} places for uploads are taken; try again in a second.", self.queue_depth_max);
             return Err(Error::unavailable(message, Duration::from_secs(1)));

@@ -4,6 +4,7 @@
 //! which the newest frame wins. When both wait, workers take them in turn, so neither starves the other. Every worker
 //! thread owns its interpreter.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ pub struct Upload {
     pub media_type: Option<String>,
     /// Work not begun by then is given up.
     pub deadline: Instant,
+    /// Lives as long as the bytes, whoever still waits for the answer: what the caller counts them by.
+    pub held: Option<Arc<dyn Debug + Send + Sync>>,
 }
 
 /// Called on a worker thread with what became of a camera frame.

@@ -19,7 +19,7 @@ fn lanes() -> (Lanes, Arc<Metrics>) {
 
 fn upload(name: &str) -> Upload {
     let deadline = Instant::now() + Duration::from_secs(60);
-    Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline }
+    Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline, held: None }
 }
 
 fn frame(sequence: u64) -> Camera {
@@ -51,6 +51,16 @@ fn a_full_queue_refuses_and_counts() {
     assert!(error.retry_after_hint().is_some());
     assert_eq!(metrics.limit_hits.with_label_values(&["upload_queue"]).get(), 1);
     assert_eq!(metrics.queue_depth.with_label_values(&["uploads"]).get(), 2);
+}
+
+#[test]
+fn who_has_left_takes_no_place_from_who_is_here() {
+    let (lanes, _metrics) = lanes();
+    let here = push(&lanes, "a");
+    drop(push(&lanes, "gone"));
+    let also_here = push(&lanes, "b");
+    assert_eq!((taken(&lanes), taken(&lanes)), ("a".into(), "b".into()));
+    drop((here, also_here));
 }
 
 #[test]

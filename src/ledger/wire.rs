@@ -240,9 +240,9 @@ impl IntervalWire {
     }
 }
 
-/// Four digits: what five minutes of milliseconds can carry.
+/// Six digits: one second of a day is seen, watched (never 0) or missed (never 1).
 fn rounded(ratio: f64) -> f64 {
-    (ratio * 1e4).round() / 1e4
+    (ratio * 1e6).round() / 1e6
 }
 
 /// A technician's count of an interval, and what the unit had counted.
@@ -295,4 +295,18 @@ pub struct TotalError {
     pub unit: u64,
     pub error: i64,
     pub error_ratio: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    const DAY_SECONDS: f64 = 86_400.0;
+
+    #[test]
+    fn one_second_of_a_day_is_told() {
+        assert!(rounded(1.0 / DAY_SECONDS) > 0.0);
+        assert!(rounded((DAY_SECONDS - 1.0) / DAY_SECONDS) < 1.0);
+        assert_eq!((rounded(0.0), rounded(1.0)), (0.0, 1.0));
+    }
 }

@@ -9,6 +9,7 @@ use crate::config::{self, KeepCrops};
 use crate::error::Result;
 use crate::frame::{Frame, Rect};
 use crate::imaging::{self, Limits, Picture, Placement, Target, Tensoriser, Thumbnail};
+use crate::pipeline::clip::ClipClock;
 use crate::pipeline::crops::Crops;
 use crate::record::Passage;
 use crate::traffic::{Cells, Departed, Detection, Layout, Look, Moment, Motion, Sight, Track, Tracker, consensus};
@@ -18,8 +19,8 @@ use crate::traffic::{Cells, Departed, Detection, Layout, Look, Moment, Motion, S
 pub struct Settings {
     pub traffic: config::Traffic,
     pub picture_pixels_max: u64,
-    /// Frames a second of a recording that is replayed as fast as possible: its frames' times are not their own. None: the
-    /// time of a frame is when it was captured.
+    /// Frames a second of a recording that is replayed as fast as possible: its frames are that far apart, from when the first
+    /// one was read. None: the time of a frame is when it was captured.
     pub clip_fps: Option<f64>,
 }
 
@@ -90,6 +91,8 @@ pub struct Analyser<'a> {
     tracker: Tracker,
     crops: Crops,
     tensoriser: Tensoriser,
+    /// Of a recording whose frames' times are not their own.
+    clip: Option<ClipClock>,
     last_at: Option<f64>,
 }
 
@@ -99,7 +102,8 @@ impl<'a> Analyser<'a> {
         let tracker = Tracker::new(settings.traffic.clone());
         let crops = Crops::new(settings.traffic.crops_max, judge.manifest.thresholds.crop_min_px);
         let (motion, tensoriser) = (Motion::default(), Tensoriser::default());
-        Self { settings, eye, judge, motion, tracker, crops, tensoriser, last_at: None }
+        let clip = settings.clip_fps.map(ClipClock::new);
+        Self { settings, eye, judge, motion, tracker, crops, tensoriser, clip, last_at: None }
     }
 
     /// Takes in the next frame.
@@ -147,12 +151,10 @@ impl<'a> Analyser<'a> {
         self.passages()
     }
 
-    fn moment(&self, frame: &Frame) -> Moment {
-        let at = match self.settings.clip_fps {
-            Some(fps) => frame.sequence as f64 / fps,
-            None => frame.captured.monotonic.as_secs_f64(),
-        };
-        Moment { at, stamp: frame.captured.clone() }
+    fn moment(&mut self, frame: &Frame) -> Moment {
+        let live = || (frame.captured.monotonic.as_secs_f64(), frame.captured.clone());
+        let (at, stamp) = self.clip.as_mut().map_or_else(live, |clip| clip.moment(frame));
+        Moment { at, stamp }
     }
 
     fn sight(&mut self, small: &Thumbnail, elapsed: f32) -> Sight {

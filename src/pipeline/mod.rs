@@ -4,6 +4,7 @@
 //! recording that is replayed as fast as possible waits instead, so that its passages are the same every time.
 
 mod analyser;
+mod clip;
 mod crops;
 mod mailbox;
 mod thread;

@@ -79,7 +79,7 @@ impl Store {
     /// Rows newest first (by time, then id), at most `limit` and [`AUDIT_PAGE_ROWS_MAX`]; the next page comes before the
     /// id of this one's last row.
     pub fn audit_page(&self, filter: AuditFilter, before_id: Option<i64>, limit: u32) -> Pending<Vec<AuditRow>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let (sql, values) = page_query(&filter, before_id, limit);
             let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.query_map(params_from_iter(values), audit_row)?.collect::<rusqlite::Result<_>>()?)

@@ -47,7 +47,7 @@ pub(super) const COVERAGE: &str =
 impl Store {
     /// Counts and coverage of the slots of `width` that start in `from`…`until`, with `until` outside.
     pub fn counts(&self, width: SlotWidth, from: Timestamp, until: Timestamp) -> Pending<CountsPage> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             // Counts and coverage must be of the same moment.
             let snapshot = connection.unchecked_transaction()?;
             let range = params![width.seconds(), Micros(from), Micros(until)];

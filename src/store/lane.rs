@@ -33,6 +33,9 @@ pub(super) trait Job: Send {
     /// Answers. `failure` is one of everything around the job, such as its commit; the job's own failure goes first.
     fn answer(self: Box<Self>, failure: Option<Error>);
 
+    /// Whether anybody still waits for the answer.
+    fn wanted(&self) -> bool;
+
     /// Whether the job can and should be tried again once the disk takes writes again, and then how many bytes of memory
     /// it holds meanwhile. `failure` as for [`Job::answer`].
     fn worth_keeping(&self, failure: Option<&Error>) -> Option<usize>;
@@ -59,6 +62,10 @@ where
         answer(self.sender, self.result, failure);
     }
 
+    fn wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     fn worth_keeping(&self, _failure: Option<&Error>) -> Option<usize> {
         None
     }
@@ -83,6 +90,10 @@ where
 
     fn answer(self: Box<Self>, failure: Option<Error>) {
         answer(self.sender, self.result, failure);
+    }
+
+    fn wanted(&self) -> bool {
+        !self.sender.is_closed()
     }
 
     fn worth_keeping(&self, failure: Option<&Error>) -> Option<usize> {
@@ -232,6 +243,9 @@ impl Jobs {
 /// A reading thread: one job after the other until the lane is closed.
 pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs, metrics: &Metrics) {
     while let Some(mut job) = jobs.next() {
+        if !job.wanted() {
+            continue;
+        }
         let Some(connection) = reader.connection(condition, READ_TIME_MAX) else {
             job.answer(Some(no_database()));
             continue;

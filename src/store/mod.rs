@@ -61,7 +61,7 @@ pub use trail::Fault;
 pub use upkeep::UpkeepPlan;
 pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
 pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
-pub use wear::WriteVolume;
+pub use wear::{WriteVolume, bytes_written};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -88,7 +88,7 @@ pub struct StoreSettings {
     pub directory: PathBuf,
     /// Writes, and as many reads, that may wait; the next one is refused.
     pub queue_depth_max: usize,
-    /// Reading threads, each with a connection of its own; at least one.
+    /// Threads for short reads, each with a connection of its own; at least one. Lists have another.
     pub readers: usize,
     /// Classifications kept; the oldest go first.
     pub classifications_max: u64,
@@ -124,6 +124,7 @@ struct Inner {
     recorded: Arc<Notify>,
     writes: Lane,
     reads: Lane,
+    lists: Lane,
     maintenance: Lane,
     heartbeat: Arc<Heartbeat>,
     threads: Mutex<Threads>,
@@ -181,6 +182,9 @@ impl Store {
             let reader = Reader::open(&condition, false)?;
             threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared(), &metrics)?);
         }
+        let (lists, jobs) = Lane::new("store_list", "store_list_queue", settings.queue_depth_max, &metrics);
+        let reader = Reader::open(&condition, false)?;
+        threads.readers.push(reading("store-list".into(), reader, &condition, jobs, &metrics)?);
         let (maintenance, jobs) =
             Lane::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
         let reader = Reader::open(&condition, true)?;
@@ -209,6 +213,7 @@ impl Store {
             recorded,
             writes,
             reads,
+            lists,
             maintenance,
             heartbeat,
             threads: Mutex::new(threads),
@@ -240,6 +245,7 @@ impl Store {
         }
         self.0.condition.interrupt();
         self.0.reads.close();
+        self.0.lists.close();
         self.0.maintenance.close();
         // Readers first: while one is open, the writer cannot empty the log.
         for reader in readers {
@@ -279,6 +285,16 @@ impl Store {
         W: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.0.reads.submit(work)
+    }
+
+    /// Reads of many rows, some of which find little among very many. On a thread of their own: whoever asks for such lists
+    /// all the time waits for others who do, and nobody waits to be known by his token.
+    fn list<T, W>(&self, work: W) -> Pending<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.0.lists.submit(work)
     }
 
     /// Long reads, which must not hold up the short ones. `work` looks at the flag now and then and stops when it is set.

@@ -77,7 +77,7 @@ impl Store {
         before: Option<PassagePlace>,
         limit: u32,
     ) -> Pending<Vec<PassageRow>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let (sql, values) = page_query(&filter, Page::Before(before), limit);
             rows(connection, &sql, values)
         })
@@ -90,7 +90,7 @@ impl Store {
         after: Option<PassagePlace>,
         limit: u32,
     ) -> Pending<Vec<PassageRow>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let (sql, values) = page_query(&filter, Page::After(after), limit);
             rows(connection, &sql, values)
         })
@@ -117,7 +117,7 @@ impl Store {
     /// How many passages of each line, direction and class were counted in exactly `from`…`until`, with
     /// `until` outside; slots aside.
     pub fn passages_between(&self, from: Timestamp, until: Timestamp) -> Pending<Vec<crate::record::Count>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let mut statement = connection.prepare_cached(BETWEEN)?;
             let found = statement.query_map(params![Micros(from), Micros(until)], counts::count)?;
             Ok(found.collect::<rusqlite::Result<_>>()?)

@@ -77,7 +77,7 @@ impl Store {
         after: Option<ReportPlace>,
         limit: u32,
     ) -> Pending<Vec<(ReportPlace, Report)>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let (sql, values) = page_query(&filter, after, limit);
             let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.query_map(params_from_iter(values), placed)?.collect::<rusqlite::Result<_>>()?)

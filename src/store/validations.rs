@@ -58,7 +58,7 @@ impl Store {
     /// Manual counts newest first, at most `limit` and one more than [`VALIDATION_PAGE_ROWS_MAX`], each with its place; the
     /// next page comes before the place of this one's last row.
     pub fn validations_page(&self, before: Option<i64>, limit: u32) -> Pending<Vec<(i64, Value)>> {
-        self.read(move |connection| {
+        self.list(move |connection| {
             let mut statement = connection.prepare_cached(PAGE)?;
             let most = limit.min(VALIDATION_PAGE_ROWS_MAX + 1);
             let rows = statement.query_map(params![before.unwrap_or(i64::MAX), most], |row| {

@@ -169,15 +169,13 @@ impl Writer {
             self.condition.report_damage(self.condition.generation());
         }
         self.heartbeat.jobs_done.fetch_add(group.len() as u64, Ordering::Relaxed);
-        for job in group {
-            let failure = failure.as_ref().map(again);
-            match self.held.keep(job, failure.as_ref()) {
-                None => {}
-                Some(job) => job.answer(failure),
-            }
-        }
+        let done: Vec<_> = group.into_iter().filter_map(|job| self.held.keep(job, failure.as_ref())).collect();
         self.heartbeat.held.store(self.held.len() as u64, Ordering::Relaxed);
         self.metrics.store.held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        // Last: who has an answer finds the figures right.
+        for job in done {
+            job.answer(failure.as_ref().map(again));
+        }
     }
 
     /// All jobs in one transaction, each in a savepoint of its own. Whether there was anything to write.

@@ -55,6 +55,10 @@ impl Axis {
         self.rate_variance += q * t * t;
     }
 
+    fn surprise(&self, seen: f32, sigma: f32) -> f32 {
+        (seen - self.value) / (self.value_variance + sigma * sigma).sqrt()
+    }
+
     fn correct(&mut self, seen: f32, sigma: f32) {
         let spread = self.value_variance + sigma * sigma;
         let (value_share, rate_share) = (self.value_variance / spread, self.covariance / spread);
@@ -97,14 +101,22 @@ impl BoxFilter {
 
     /// Takes in a box. `extent`: whether its width and height can be trusted; a box cut by the picture's edge cannot.
     pub fn correct(&mut self, rect: &Rect, seen: Seen, extent: bool) {
-        let factor = if seen == Seen::Blob { BLOB_FACTOR } else { 1.0 };
+        let factor = factor(seen);
         let (x, y) = rect.centre();
-        let place = PLACE_SIGMA * factor * rect.size().max(1.0);
+        let place = place_sigma(rect, seen);
         self.x.correct(x, place);
         self.y.correct(y, place);
         let trust = if extent { 1.0 } else { 2.0 };
         self.width.correct(rect.width().max(1.0).ln(), EXTENT_SIGMA * factor * trust);
         self.height.correct(rect.height().max(1.0).ln(), EXTENT_SIGMA * factor * trust);
+    }
+
+    /// How far a box lies from where it is expected, in standard deviations of what is known of its place.
+    #[must_use]
+    pub fn surprise(&self, rect: &Rect, seen: Seen) -> f32 {
+        let (x, y) = rect.centre();
+        let place = place_sigma(rect, seen);
+        self.x.surprise(x, place).hypot(self.y.surprise(y, place))
     }
 
     /// Unseen for a while: the extent no longer grows, the place goes on.
@@ -137,6 +149,15 @@ impl BoxFilter {
     pub fn velocity(&self) -> (f32, f32) {
         (self.x.rate, self.y.rate)
     }
+}
+
+fn factor(seen: Seen) -> f32 {
+    if seen == Seen::Blob { BLOB_FACTOR } else { 1.0 }
+}
+
+/// Pixels by which the middle of a box is uncertain.
+fn place_sigma(rect: &Rect, seen: Seen) -> f32 {
+    PLACE_SIGMA * factor(seen) * rect.size().max(1.0)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use crate::clock::Stamp;
 use crate::config;
 use crate::frame::Rect;
 
+mod beside;
+
 const PICTURE: (f32, f32) = (640.0, 360.0);
 const FPS: f64 = 12.5;
 
@@ -112,6 +114,18 @@ fn stamp(at: f64) -> Stamp {
     Stamp { at: Timestamp::UNIX_EPOCH + monotonic, monotonic, synced: true, boot_id: Arc::from("") }
 }
 
+/// A picture in which the motion model sees nothing.
+fn still() -> Sight {
+    Sight {
+        cell: 8.0,
+        width: 80,
+        height: 45,
+        foreground: vec![false; 3_600],
+        active: vec![false; 3_600],
+        ..Sight::default()
+    }
+}
+
 /// What a detector says of one vehicle: trembling, sometimes weak or nothing, sometimes twice.
 fn detections(vehicles: &[Vehicle], now: f64, chance: &mut Chance) -> Vec<Detection> {
     let shake = (chance.between(-4.0, 4.0), chance.between(-4.0, 4.0));
@@ -200,14 +214,7 @@ fn drive(road: &[Vehicle], mut look: impl FnMut(f64, &mut Tracker)) -> Vec<(f64,
 fn two_hundred_vehicles_are_counted_once_each() {
     let mut chance = Chance(7);
     let road = road(200, &mut chance);
-    let still = Sight {
-        cell: 8.0,
-        width: 80,
-        height: 45,
-        foreground: vec![false; 3_600],
-        active: vec![false; 3_600],
-        ..Sight::default()
-    };
+    let still = still();
     let counted = drive(&road, |now, tracker| {
         let found = detections(&road, now, &mut chance);
         let moment = Moment { at: now, stamp: stamp(now) };
@@ -280,14 +287,7 @@ fn swaying_leaves_shaking_and_light_make_no_vehicles() {
 #[test]
 fn a_vehicle_that_stops_on_the_line_counts_once_and_a_walker_never() {
     let mut tracker = Tracker::new(traffic());
-    let still = Sight {
-        cell: 8.0,
-        width: 80,
-        height: 45,
-        foreground: vec![false; 3_600],
-        active: vec![false; 3_600],
-        ..Sight::default()
-    };
+    let still = still();
     let mut chance = Chance(5);
     for frame in 0..500 {
         let now = f64::from(frame) / FPS;

@@ -10,12 +10,25 @@ use crate::traffic::sighting::Sighting;
 pub(super) const SCORE_SURE: f32 = 0.4;
 /// Sightings after which a track is believed, the better ones counting more.
 const BELIEVED_SIGHTINGS: u32 = 3;
+/// The same where the detector is seldom sure.
+const DOUBTFUL_SIGHTINGS: u32 = 6;
 /// Of the path of what was never detected, how much must be progress: leaves sway, vehicles go somewhere.
 const BLOB_STRAIGHTNESS: f32 = 0.6;
 /// What was never detected must be seen this often, this long, and move by this many of its sizes.
 const BLOB_SIGHTINGS: u32 = 5;
 const BLOB_SECONDS: f64 = 0.35;
 const BLOB_SIZES_MOVED: f32 = 0.8;
+/// Places that are remembered: a few seconds.
+const PLACES_MAX: usize = 64;
+/// How long two tracks are compared before it is said that they move on their own.
+const PASSING_SECONDS: f64 = 0.3;
+/// A track that moves through another's box by this share of its width and height is no part of it.
+const PASSING_SHARE: f32 = 1.0;
+/// More looks than this, and more seconds, without it are a gap: one look alone may be a slow camera's whole second.
+const GAP_LOOKS: u32 = 3;
+const GAP_SECONDS: f64 = 0.25;
+/// So often it must be seen after a gap to be itself again.
+const STEADY_SIGHTINGS: u32 = 2;
 /// Share of a box's half extent that it must have moved across the line.
 const CROSSING_MOVE_MIN: f32 = 0.6;
 /// A vehicle that was on the line when the camera began to look, with no more of it beyond than this, counts once it has passed.
@@ -33,6 +46,22 @@ pub struct Moment {
     /// Seconds on the frames' own time axis.
     pub at: f64,
     pub stamp: Stamp,
+}
+
+/// Where a track was seen.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: f64,
+    rect: Rect,
+    /// Not cut by the picture's edge.
+    whole: bool,
+}
+
+impl Place {
+    /// When, and the middle of the lower edge.
+    fn ground(&self) -> (f64, Point) {
+        (self.at, (self.rect.centre().0, self.rect.bottom))
+    }
 }
 
 /// How and when a track was counted.
@@ -60,19 +89,25 @@ pub struct Track {
     pub detections: u32,
     pub blobs: u32,
     persons: u32,
+    /// Sightings that the picture's edge does not cut.
+    whole: u32,
     /// Detections that were sure of themselves.
     sure: u32,
     /// What `sure` was when it was taken for nothing but other vehicles.
     ghost_since: Option<u32>,
     speed_max: f32,
-    seen: bool,
+    /// Looks since it was last seen, and how often it was seen since the last gap.
+    missed: u32,
+    steady: u32,
     /// For each line: side and half extent across it when first seen.
     sides: Vec<(f32, f32)>,
-    /// Times and ground points, for the speed.
-    pub places: Vec<(f64, Point)>,
+    /// Where it was seen lately, oldest first.
+    places: Vec<Place>,
     pub counted: Option<Counted>,
     /// Its passage was handed over, or it is another track's double.
     pub done: bool,
+    /// What was counted is another track's vehicle.
+    pub double: bool,
 }
 
 impl Track {
@@ -91,22 +126,32 @@ impl Track {
             detections: 0,
             blobs: 0,
             persons: 0,
+            whole: 0,
             sure: 0,
             ghost_since: None,
             speed_max: 0.0,
-            seen: true,
+            missed: 0,
+            steady: 0,
             sides: layout.lines.iter().map(side).collect(),
             places: Vec::new(),
             counted: None,
             done: false,
+            double: false,
         };
-        track.note(sighting, moment);
+        // Whether it is cut matters little for one look.
+        track.note(sighting, moment, false);
         track
     }
 
     #[must_use]
     pub fn rect(&self) -> Rect {
         self.filter.rect()
+    }
+
+    /// How far a box lies from where it is expected, in standard deviations.
+    #[must_use]
+    pub fn surprise(&self, rect: &Rect, seen: Seen) -> f32 {
+        self.filter.surprise(rect, seen)
     }
 
     /// Sizes a second.
@@ -116,10 +161,31 @@ impl Track {
         x.hypot(y) / self.rect().size().max(1.0)
     }
 
+    /// Whether it has moved within another's box, which no part of a vehicle does.
+    #[must_use]
+    pub fn passes(&self, other: &Self) -> bool {
+        let of = |place: &Place| other.places.iter().find(|its| its.at == place.at && its.whole).map(|its| its.rect);
+        let mut both = self.places.iter().filter(|place| place.whole).filter_map(|place| Some((place, of(place)?)));
+        let Some((first, its_first)) = both.next() else { return false };
+        let Some((last, its_last)) = both.next_back() else { return false };
+        let within = |own: &Rect, its: &Rect| {
+            let ((x, y), size) = (own.centre(), (its.width().max(1.0), its.height().max(1.0)));
+            ((x - its.left) / size.0, (y - its.top) / size.1)
+        };
+        let (from, to) = (within(&first.rect, &its_first), within(&last.rect, &its_last));
+        last.at - first.at >= PASSING_SECONDS && (to.0 - from.0).hypot(to.1 - from.1) > PASSING_SHARE
+    }
+
     /// Whether the newest look showed it.
     #[must_use]
     pub fn seen_now(&self) -> bool {
-        self.seen
+        self.missed == 0
+    }
+
+    /// Whether it was looked for in vain for longer than a few looks and a moment.
+    #[must_use]
+    pub fn missing(&self, now: f64) -> bool {
+        self.missed > GAP_LOOKS && now - self.last.at > GAP_SECONDS
     }
 
     #[must_use]
@@ -144,7 +210,19 @@ impl Track {
     }
 
     fn is_ghost(&self) -> bool {
-        self.ghost_since.is_some_and(|sure| self.sure < sure + BELIEVED_SIGHTINGS)
+        self.ghost_since.is_some() && self.doubtful()
+    }
+
+    /// Whether its size is known, because it was not cut by the picture's edge for a few looks.
+    #[must_use]
+    pub fn known_whole(&self) -> bool {
+        self.whole >= BELIEVED_SIGHTINGS
+    }
+
+    /// Whether it was seen more than once since it was last missing: a single weak look proves nothing.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.steady >= STEADY_SIGHTINGS
     }
 
     /// Never seen by the detector.
@@ -154,7 +232,7 @@ impl Track {
     }
 
     pub fn predict(&mut self, seconds: f32, unseen: bool) {
-        self.seen = false;
+        self.missed += 1;
         self.filter.predict(seconds);
         if unseen {
             self.filter.coast();
@@ -171,11 +249,13 @@ impl Track {
     /// Takes in a sighting. `cut`: its box touches the picture's edge.
     pub fn see(&mut self, sighting: &Sighting, moment: &Moment, cut: bool) {
         self.filter.correct(&sighting.rect, sighting.seen, !cut);
-        self.note(sighting, moment);
+        self.note(sighting, moment, !cut);
     }
 
-    fn note(&mut self, sighting: &Sighting, moment: &Moment) {
-        self.seen = true;
+    fn note(&mut self, sighting: &Sighting, moment: &Moment, whole: bool) {
+        self.steady = if self.missing(moment.at) { 1 } else { self.steady + 1 };
+        self.missed = 0;
+        self.whole += u32::from(whole);
         self.sure += u32::from(sighting.seen == Seen::Detector && sighting.score >= SCORE_SURE);
         match sighting.seen {
             Seen::Detector if sighting.person => {
@@ -198,16 +278,22 @@ impl Track {
             self.speed_max =
                 self.speed_max.max(self.filter.velocity().0.hypot(self.filter.velocity().1) / rect.height().max(1.0));
         }
-        self.places.push((moment.at, (x, rect.bottom)));
-        if self.places.len() > 64 {
+        self.places.push(Place { at: moment.at, rect, whole });
+        if self.places.len() > PLACES_MAX {
             self.places.remove(0);
         }
     }
 
+    /// From where it was first seen to where it is, in pixels.
+    fn way(&self) -> Point {
+        let (from, to) = (self.origin.centre(), self.rect().centre());
+        (to.0 - from.0, to.1 - from.1)
+    }
+
     /// Pixels from where it was first seen.
     fn displacement(&self) -> f32 {
-        let (from, to) = (self.origin.centre(), self.rect().centre());
-        (to.0 - from.0).hypot(to.1 - from.1)
+        let (across, down) = self.way();
+        across.hypot(down)
     }
 
     /// Whether there is enough evidence that this is a vehicle and not noise, a shadow or somebody on foot.
@@ -218,7 +304,7 @@ impl Track {
             return false;
         }
         if self.detections >= 2 {
-            return self.sightings() >= BELIEVED_SIGHTINGS;
+            return self.sightings() >= if self.doubtful() { DOUBTFUL_SIGHTINGS } else { BELIEVED_SIGHTINGS };
         }
         let moved = self.displacement();
         self.sightings() >= BLOB_SIGHTINGS
@@ -273,9 +359,9 @@ impl Track {
     #[must_use]
     pub fn speed_kmh(&self, layout: &Layout) -> Option<f32> {
         let middle = self.counted.as_ref()?.at;
-        let near: Vec<_> = self.places.iter().filter(|place| (place.0 - middle).abs() <= 0.75).collect();
-        let ((from_at, from), (to_at, to)) = (near.first()?, near.last()?);
+        let near: Vec<_> = self.places.iter().filter(|place| (place.at - middle).abs() <= 0.75).collect();
+        let ((from_at, from), (to_at, to)) = (near.first()?.ground(), near.last()?.ground());
         let seconds = (to_at - from_at) as f32;
-        (seconds >= 0.25).then(|| layout.metres_between(*from, *to).map(|metres| metres / seconds * 3.6))?
+        (seconds >= 0.25).then(|| layout.metres_between(from, to).map(|metres| metres / seconds * 3.6))?
     }
 }

@@ -20,6 +20,10 @@ const REACH: f32 = 0.3;
 const REACH_NEW: f32 = 0.7;
 const LIKENESS_MIN: f32 = 0.12;
 const LIKENESS_BLOB_MIN: f32 = 0.25;
+/// A box farther from where a well known track is expected, in standard deviations, is of another vehicle.
+const SURPRISE_MAX: f32 = 4.0;
+/// A box that lies within a vehicle that is seen by more than this share is a part of that one.
+const WITHIN_SHARE: f32 = 0.9;
 /// A box does not become this many times larger or smaller from one look to the next.
 const AREA_RATIO_MAX: f32 = 3.5;
 /// An unseen vehicle is expected to come back for this long; one that was seen only a few times, for less.
@@ -44,6 +48,14 @@ const GHOST_COVERED: f32 = 0.4;
 const GHOST_AREA_RATIO_MAX: f32 = 4.0;
 /// What is first seen so soon after the camera began to look was there before.
 const BEGIN_SECONDS: f64 = 1.0;
+/// A vehicle of which no more than this share is in the picture has left.
+const OUTSIDE_SHARE: f32 = 0.35;
+/// A box that contains two tracks by this share, which overlap each other by less than that and cover so much of it
+/// together, is of both; unless there is a track of its own size.
+const MEMBER_SHARE: f32 = 0.7;
+const MEMBERS_IOU_MAX: f32 = 0.3;
+const GROUP_COVERED: f32 = 0.6;
+const SAME_SIZE_IOU: f32 = 0.6;
 /// More tracks than any road shows at once.
 const TRACKS_MAX: usize = 256;
 
@@ -55,6 +67,15 @@ pub struct Look<'a> {
     /// None when the detector was not asked.
     pub detections: Option<&'a [Detection]>,
     pub sight: &'a Sight,
+}
+
+/// Sides of a box that lie on the picture's edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cut {
+    left: bool,
+    top: bool,
+    right: bool,
+    bottom: bool,
 }
 
 /// A vehicle that was counted and has left, or has been waited for long enough.
@@ -132,8 +153,10 @@ impl Tracker {
     fn associate(&mut self, look: &Look<'_>) {
         let counts = |point| self.layout.counts_at(point);
         let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
-        let (sure, weak): (Vec<_>, Vec<_>) =
-            found.into_iter().filter(|found| found.score >= SCORE_WEAK).partition(|found| found.score >= SCORE_SURE);
+        let (sure, weak): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .filter(|found| found.score >= SCORE_WEAK && !self.is_group(&found.rect))
+            .partition(|found| found.score >= SCORE_SURE);
         let size_min = BLOB_SIDE_MIN * self.picture.1;
         let blobs = blob_sightings(&look.sight.blobs, size_min, counts);
         let mut free: Vec<usize> = (0..self.tracks.len()).collect();
@@ -159,6 +182,25 @@ impl Tracker {
         }
     }
 
+    /// Whether a box is of several vehicles side by side that are followed one by one: it tells nothing of any one.
+    fn is_group(&self, rect: &Rect) -> bool {
+        let known = || self.tracks.iter().filter(|track| track.believed()).map(Track::rect);
+        if known().any(|track| track.iou(rect) > SAME_SIZE_IOU) {
+            return false;
+        }
+        let within: Vec<Rect> = known().filter(|track| track.overlap(rect) > MEMBER_SHARE * track.area()).collect();
+        let apart = |a: &Rect| within.iter().any(|b| a.iou(b) < MEMBERS_IOU_MAX);
+        within.iter().any(apart) && rect.covered(&within) > GROUP_COVERED
+    }
+
+    /// Whether a box lies within a vehicle that is seen now: a part of it, or what can be seen over and through it.
+    fn is_part(&self, rect: &Rect) -> bool {
+        self.tracks.iter().any(|track| {
+            let within = track.rect().overlap(rect) > WITHIN_SHARE * rect.area();
+            within && track.seen_now() && track.believed() && !track.doubtful()
+        })
+    }
+
     /// Gives sightings to the free tracks that expect them, and returns those that nobody expected.
     fn round(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting], least: f32) -> Vec<Sighting> {
         let likeness = |track: usize, sighting: usize| {
@@ -169,8 +211,10 @@ impl Tracker {
         let mut expected = vec![false; sightings.len()];
         let mut followed = Vec::new();
         for (track, sighting) in pairs {
-            let cut = self.cut(&sightings[sighting].rect);
-            self.tracks[free[track]].see(&sightings[sighting], &look.moment, cut);
+            let seen = sightings[sighting];
+            let whole = Sighting { rect: self.completed(&self.tracks[free[track]], &seen.rect), ..seen };
+            let cut = self.cut(&seen.rect);
+            self.tracks[free[track]].see(&whole, &look.moment, cut);
             expected[sighting] = true;
             followed.push(free[track]);
         }
@@ -180,10 +224,13 @@ impl Tracker {
 
     /// 0…1: how well a sighting fits a track.
     fn likeness(&self, track: &Track, sighting: &Sighting) -> f32 {
-        let (expected, seen) = (track.rect(), sighting.rect);
+        let (expected, seen) = (track.rect(), self.completed(track, &sighting.rect));
         let ratio = (seen.area() / expected.area().max(1.0)).max(expected.area() / seen.area().max(1.0));
         let blob = sighting.seen == Seen::Blob || track.blob_only();
-        if ratio > AREA_RATIO_MAX && !blob && !self.cut(&seen) {
+        if ratio > AREA_RATIO_MAX && !blob && !self.cut(&sighting.rect) {
+            return 0.0;
+        }
+        if track.sightings() >= 4 && track.surprise(&seen, sighting.seen) > SURPRISE_MAX {
             return 0.0;
         }
         let reach = match (sighting.seen, track.sightings()) {
@@ -196,11 +243,38 @@ impl Tracker {
 
     /// Whether a box touches the picture's edge.
     fn cut(&self, rect: &Rect) -> bool {
+        let cut = self.cut_sides(rect);
+        cut != Cut::default()
+    }
+
+    fn cut_sides(&self, rect: &Rect) -> Cut {
         let margin = 0.01 * self.picture.1;
-        rect.left < margin
-            || rect.top < margin
-            || rect.right > self.picture.0 - margin
-            || rect.bottom > self.picture.1 - margin
+        Cut {
+            left: rect.left < margin,
+            top: rect.top < margin,
+            right: rect.right > self.picture.0 - margin,
+            bottom: rect.bottom > self.picture.1 - margin,
+        }
+    }
+
+    /// A vehicle that the picture's edge cuts is as large as it was when it was seen whole: the middle of what is left of it
+    /// moves at half its speed, and its place is told by the side that can be seen.
+    fn completed(&self, track: &Track, rect: &Rect) -> Rect {
+        let (cut, known, mut whole) = (self.cut_sides(rect), track.rect(), *rect);
+        if !track.known_whole() {
+            return whole;
+        }
+        match (cut.left, cut.right) {
+            (true, false) => whole.left = whole.left.min(rect.right - known.width()),
+            (false, true) => whole.right = whole.right.max(rect.left + known.width()),
+            _ => {}
+        }
+        match (cut.top, cut.bottom) {
+            (true, false) => whole.top = whole.top.min(rect.bottom - known.height()),
+            (false, true) => whole.bottom = whole.bottom.max(rect.top + known.height()),
+            _ => {}
+        }
+        whole
     }
 
     /// A vehicle that stood and before which nothing moved stands still.
@@ -220,7 +294,7 @@ impl Tracker {
             let fresh = look.moment.at - track.last.at < 0.3;
             fresh && same_vehicle(&track.rect(), &sighting.rect)
         };
-        if !self.tracks.iter().any(twin) {
+        if !self.tracks.iter().any(twin) && !self.is_part(&sighting.rect) {
             self.start(sighting, look);
         }
     }
@@ -245,7 +319,7 @@ impl Tracker {
         for at in 0..self.tracks.len() {
             let track = &self.tracks[at];
             let unseen = now.at - track.last.at;
-            if track.counted.is_some() || unseen > CROSSING_UNSEEN_SECONDS || !track.believed() {
+            if track.counted.is_some() || unseen > CROSSING_UNSEEN_SECONDS || !track.believed() || !track.is_steady() {
                 continue;
             }
             let already_there = track.started.at - self.began_at < BEGIN_SECONDS;
@@ -260,7 +334,7 @@ impl Tracker {
             let double = self.is_double(at, now.at);
             let track = &mut self.tracks[at];
             track.counted = crossing;
-            track.done = double;
+            (track.done, track.double) = (double, double);
         }
     }
 
@@ -272,6 +346,7 @@ impl Tracker {
             .tracks
             .iter()
             .filter(|other| other.id != track.id && other.believed() && !other.doubtful() && near(other))
+            .filter(|other| !track.passes(other))
             .map(Track::rect)
             .collect();
         track.doubtful() && rect.covered(&others) >= GHOST_COVERED
@@ -282,9 +357,11 @@ impl Tracker {
         let track = &self.tracks[at];
         let others = self.tracks.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
         others.chain(&self.ended).any(|other| {
-            let Some(counted) = &other.counted else { return false };
+            let Some(counted) = other.counted.as_ref().filter(|_| !other.double) else { return false };
             // In whichever direction: what trembles across the line on top of a vehicle is that vehicle.
-            now - counted.at < DOUBLE_SECONDS && (other.rect().containment(&track.rect()) > DOUBLE_CONTAINMENT)
+            now - counted.at < DOUBLE_SECONDS
+                && other.rect().containment(&track.rect()) > DOUBLE_CONTAINMENT
+                && !track.passes(other)
         })
     }
 
@@ -295,7 +372,8 @@ impl Tracker {
         let mut live = Vec::new();
         for mut track in std::mem::take(&mut self.tracks) {
             let patience = if track.sightings() < 4 { LOST_NEW_SECONDS } else { LOST_SECONDS };
-            let lost = now - track.last.at > patience || self.outside(&track.rect());
+            let unsettled = track.sightings() < 4 && track.missing(now);
+            let lost = now - track.last.at > patience || unsettled || self.outside(&track.rect());
             let due = track.counted.as_ref().is_some_and(|counted| now - counted.at >= delay);
             if lost {
                 self.end(track);
@@ -314,9 +392,9 @@ impl Tracker {
         self.ended.retain(|track| track.counted.as_ref().is_some_and(|counted| now - counted.at < DOUBLE_SECONDS));
     }
 
+    /// Whether hardly any of a box lies in the picture.
     fn outside(&self, rect: &Rect) -> bool {
-        let (x, y) = rect.centre();
-        x < 0.0 || y < 0.0 || x > self.picture.0 || y > self.picture.1
+        rect.within(self.picture).area() < OUTSIDE_SHARE * rect.area()
     }
 
     fn end(&mut self, mut track: Track) {

@@ -246,13 +246,23 @@ fn the_description_covers_every_route_and_matches_its_snapshot() {
     let unit = Unit::start();
     let description = unit.get("/api/openapi.json", "").json();
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"), "{}", description["openapi"]);
+    let mut ids = std::collections::HashSet::new();
     for (path, operations) in description["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path} shares its id");
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let named = parameters.filter(|parameter| parameter["in"] == "path").map(|parameter| &parameter["name"]);
+            let mut named: Vec<_> = named.map(|name| format!("{{{}}}", name.as_str().unwrap())).collect();
+            let mut in_path: Vec<_> = path.split('/').filter(|part| part.starts_with('{')).collect();
+            named.sort();
+            in_path.sort();
+            assert_eq!(named, in_path, "{method} {path}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path} documents no success");
             assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{method} {path} says nothing");
         }
     }
+    assert!(!unit.log.text().contains("salvo_oapi"), "its makers' warnings: {}", unit.log.text());
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
     let found = serde_json::to_string_pretty(&description).unwrap() + "\n";
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

@@ -117,3 +117,35 @@ fn wishes_that_make_no_sense_are_refused_by_their_key() {
         assert!(said.contains(reason) && said.contains("capture"), "{said}");
     }
 }
+
+/// A camera with more pixels than the machine can look through: frames are left out, and it is told. As soon as it can keep
+/// up, all is well.
+#[test]
+fn frames_that_take_longer_to_look_at_than_they_are_apart_are_an_overload() {
+    // As tests are built, without optimisation, so many pixels take more than the half second until the next frame.
+    let large: Vec<_> = (1..=3).map(|seed| generated(6_800, 6_800, seed, ImageFormat::Jpeg)).collect();
+    let small: Vec<_> = (1..=3).map(|seed| generated(320, 240, seed, ImageFormat::Jpeg)).collect();
+    let frames = large.iter().cycle().take(16).chain(small.iter().cycle().take(400));
+    let recording = tempfile::tempdir().unwrap();
+    let clip = recording.path().join("clip.mjpeg");
+    std::fs::write(&clip, frames.map(Vec::as_slice).collect::<Vec<_>>().concat()).unwrap();
+    let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=2", clip.display()))]);
+    let health = until_health_says(&unit, "cannot keep up");
+    assert_eq!((&health["status"], &health["camera_connected"]), (&"degraded".into(), &true.into()));
+    let admin = unit.account("alma", "admin");
+    until_unwatched(&unit, "overload");
+    let frames = |result| unit.metric(&admin, &format!("vehicle_classifier_frames_total{{result=\"{result}\"}}"));
+    let watching = || unit.metric(&admin, "vehicle_classifier_watch_seconds_total{state=\"watching\"}");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while unit.get("/health", "").text().contains("cannot keep up") {
+        assert!(Instant::now() < deadline, "it never recovers:\n{}", unit.log.text());
+        std::thread::yield_now();
+    }
+    assert!(frames("dropped") + frames("stale") > 0.0, "the newest frame wins");
+    let before = watching();
+    while watching() < before + 2.0 {
+        assert!(Instant::now() < deadline, "it never watches again:\n{}", unit.log.text());
+        std::thread::yield_now();
+    }
+    assert_told(unit, "overload");
+}

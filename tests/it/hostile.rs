@@ -55,6 +55,34 @@ fn ambiguous_heads_are_refused() {
 }
 
 #[test]
+fn headers_that_could_mean_two_things_are_refused() {
+    let unit = Unit::start();
+    let (ann, admin) = (unit.account("ann", "user"), unit.account("alma", "admin"));
+    let status = |head: &str, body: &str| {
+        let request = format!("{head}Host: x\r\nConnection: close\r\n\r\n{body}");
+        exchange(&unit, request.as_bytes()).split(' ').nth(1).unwrap_or("closed").to_owned()
+    };
+    let me = "GET /api/users/me HTTP/1.1\r\n";
+    let (bearer, other) = (format!("Authorization: Bearer {ann}\r\n"), format!("Authorization: Bearer {admin}\r\n"));
+    assert_eq!(status(&format!("{me}{bearer}"), ""), "200");
+    assert_eq!(status(&format!("{me}{bearer}{other}"), ""), "400");
+    for twice in ["Origin: https://a.example", "Last-Event-ID: 1", "Content-Type: application/json"] {
+        assert_eq!(status(&format!("GET /health HTTP/1.1\r\n{twice}\r\n{twice}\r\n"), ""), "400", "{twice}");
+    }
+    let token = "POST /auth/token HTTP/1.1\r\nContent-Type: APPLICATION/JSON ; charset=utf-8\r\n";
+    let chunked = "2\r\n{}\r\n0\r\n\r\n";
+    assert_eq!(status(&format!("{token}Transfer-Encoding: chunked\r\n"), chunked), "400", "read, and found empty");
+    for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
+        let found = status(&format!("{token}Transfer-Encoding: {coding}\r\n"), chunked);
+        assert!(["415", "400"].contains(&found.as_str()), "{coding}: {found}");
+    }
+    let gzipped = status(&format!("{token}Transfer-Encoding: gzip, chunked\r\n"), chunked);
+    assert_eq!(gzipped, "415", "a coding that is not undone");
+    let sloppy = "POST /auth/token HTTP/1.1\r\nContent-Type: application/json-patch+json\r\nContent-Length: 2\r\n";
+    assert_eq!(status(sloppy, "{}"), "415");
+}
+
+#[test]
 fn long_heads_and_encoded_bodies_are_refused_and_counted() {
     let unit = Unit::start();
     let admin = unit.account("alma", "admin");

@@ -146,6 +146,10 @@ fn floods_of_one_address_are_slowed_down() {
 #[test]
 fn memory_does_not_grow_with_the_number_of_uploads() {
     let unit = Unit::with(&[("API__REQUESTS_PER_MINUTE_MAX", "0")]);
+    let environment = std::fs::read(format!("/proc/{}/environ", unit.pid())).unwrap();
+    let set = |variable: &[u8]| environment.split(|&byte| byte == 0).any(|pair| pair == variable);
+    assert!(set(b"MALLOC_ARENA_MAX=1"), "a heap for each thread");
+    assert!(set(b"MALLOC_MMAP_THRESHOLD_=16777216"), "what passwords are hashed in stays in the heap");
     let token = unit.account("alma", "user");
     let picture = golden();
     let upload = |times: usize| {
@@ -158,4 +162,70 @@ fn memory_does_not_grow_with_the_number_of_uploads() {
     let filled = upload(150);
     let later = upload(300);
     assert!(later < filled + 4096, "{filled} kB after 150 uploads, {later} kB after 450");
+}
+
+/// Sends an upload and does not wait for its answer.
+fn sent(unit: &Unit, token: &str, picture: &[u8]) -> TcpStream {
+    let length = picture.len();
+    let head = format!(
+        "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/bmp\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(&unit.address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    // The unit may refuse it already.
+    let _ = stream.write_all(picture);
+    stream
+}
+
+#[test]
+fn uploads_that_wait_for_a_worker_count_although_their_clients_have_left() {
+    let unit = Unit::with(&[
+        ("API__UPLOAD_BYTES_MAX", "8000000"),
+        ("API__BATCH_BYTES_MAX", "8000000"),
+        ("API__UPLOAD_MEMORY_BYTES_MAX", "16000000"),
+        ("CLASSIFIER__WORKERS", "1"),
+    ]);
+    let token = unit.account("eve", "user");
+    let picture = generated(1_600, 1_600, 1, ImageFormat::Bmp);
+    let before = unit.resident_kilobytes();
+    let most = (0..60)
+        .map(|_| {
+            drop(sent(&unit, &token, &picture));
+            unit.resident_kilobytes()
+        })
+        .max()
+        .unwrap();
+    // Two of them are in memory, one of these decoded as well, and what hyper and the kernel hold.
+    assert!(most < before + 120_000, "{before} kB before, {most} kB with 460 MB sent");
+    assert_eq!(unit.get("/api/users/me", &token).status, 200, "the unit serves on");
+}
+
+#[test]
+fn no_account_takes_all_the_memory_for_uploads() {
+    let unit = Unit::with(&[
+        ("API__UPLOAD_BYTES_MAX", "1000000"),
+        ("API__BATCH_BYTES_MAX", "1000000"),
+        ("API__UPLOAD_MEMORY_BYTES_MAX", "4000000"),
+    ]);
+    let (eve, ann) = (unit.account("eve", "user"), unit.account("ann", "user"));
+    // Each stops shortly before its end.
+    let head = format!(
+        "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {eve}\r\nContent-Type: image/bmp\r\nContent-Length: 1000000\r\n\r\n"
+    );
+    let held: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&unit.address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            let _ = stream.write_all(&[0xFF; 980_000]);
+            stream
+        })
+        .collect();
+    let picture = generated(300, 300, 1, ImageFormat::Bmp);
+    let upload = |token: &str| unit.send("POST", "/api/vehicle/classify", token, "image/bmp", picture.clone()).status;
+    let refused = std::iter::repeat_with(|| upload(&eve)).take(500).any(|status| status == 503);
+    assert!(refused, "one account took more than its share");
+    for _ in 0..20 {
+        assert_eq!(upload(&ann), 201, "others have their part");
+    }
+    drop(held);
 }

@@ -70,6 +70,8 @@ struct Vehicle {
     way: f64,
     /// When it was within a fifth of its length of the line.
     at_line: Option<(f64, f64)>,
+    /// The largest share of it that could be seen in any frame within its own length of the line.
+    seen: f64,
 }
 
 impl Vehicle {
@@ -88,6 +90,11 @@ pub struct Truth {
     pub from: f64,
     pub until: f64,
     pub direction: &'static str,
+    /// What it is, from the farthest lane (0) to the nearest (3).
+    pub lane: usize,
+    pub kind: &'static str,
+    /// The largest share of it (0…1) that nearer ones left to be seen in any frame within its own length of the line.
+    pub seen: f64,
 }
 
 /// The road, its pictures and what is to come.
@@ -119,7 +126,17 @@ impl Road {
                 beside.map_or_else(|| free[lane] + chance.between(0.2, 4.0), |(.., enters)| free[lane].max(enters));
             free[lane] = enters + (metres + 4.0) / speed + stop.map_or(0.0, |(_, long)| long);
             let way = -metres * LANES[lane].pixels_a_metre;
-            coming.push(Vehicle { lane, picture: first + kind, metres, enters, speed, stop, way, at_line: None });
+            coming.push(Vehicle {
+                lane,
+                picture: first + kind,
+                metres,
+                enters,
+                speed,
+                stop,
+                way,
+                at_line: None,
+                seen: 0.0,
+            });
         }
         let sprites = SMALL.iter().chain(&TALL).map(|(name, _)| cut_out(name)).collect();
         Self { sprites, background: background(), vehicles: coming, chance, now: 0.0 }
@@ -131,8 +148,11 @@ impl Road {
             .vehicles
             .iter()
             .filter_map(|vehicle| {
-                let direction = if LANES[vehicle.lane].rightwards { "right" } else { "left" };
-                vehicle.at_line.map(|(from, until)| Truth { from, until, direction })
+                let lane = vehicle.lane;
+                let direction = if LANES[lane].rightwards { "right" } else { "left" };
+                let kind = SMALL.iter().chain(&TALL).nth(vehicle.picture)?.0;
+                let seen = vehicle.seen;
+                vehicle.at_line.map(|(from, until)| Truth { from, until, direction, lane, kind, seen })
             })
             .collect();
         truth.sort_by(|a, b| a.from.total_cmp(&b.from));
@@ -188,11 +208,7 @@ impl Road {
             picture.extend_from_slice(&row[across..across + WIDTH]);
         }
         let offset = (MARGIN as f64 - across as f64, MARGIN as f64 - down as f64);
-        for lane in 0..LANES.len() {
-            for vehicle in self.vehicles.iter().filter(|vehicle| vehicle.lane == lane) {
-                draw(&mut picture, &self.sprites[vehicle.picture], vehicle, offset);
-            }
-        }
+        self.draw(&mut picture, offset);
         // A cloud, or the exposure: the light jumps every quarter of a minute.
         if self.now % 30.0 > 15.0 {
             picture.iter_mut().for_each(|sample| *sample = (u16::from(*sample) * 3 / 4) as u8);
@@ -201,6 +217,29 @@ impl Road {
         let size = (WIDTH as u32, HEIGHT as u32);
         JpegEncoder::new_with_quality(&mut jpeg, 85).encode(&picture, size.0, size.1, ExtendedColorType::L8).unwrap();
         Some(jpeg.into_inner())
+    }
+
+    /// Draws the vehicles, the nearer ones over the others, and notes how much of each is seen.
+    fn draw(&mut self, picture: &mut [u8], offset: (f64, f64)) {
+        let mut order: Vec<usize> = (0..self.vehicles.len()).collect();
+        order.sort_by_key(|&number| self.vehicles[number].lane);
+        // Which vehicle every pixel shows, and how many pixels each would have alone.
+        let mut shows = vec![usize::MAX; picture.len()];
+        let mut alone = vec![0_usize; order.len()];
+        for number in order {
+            let vehicle = &self.vehicles[number];
+            draw(picture, &self.sprites[vehicle.picture], vehicle, offset, |at| {
+                shows[at] = number;
+                alone[number] += 1;
+            });
+        }
+        let mut left = vec![0_usize; alone.len()];
+        shows.into_iter().filter(|&number| number != usize::MAX).for_each(|number| left[number] += 1);
+        for ((vehicle, left), alone) in self.vehicles.iter_mut().zip(left).zip(alone) {
+            if (vehicle.way - LINE_X).abs() < vehicle.pixels() {
+                vehicle.seen = vehicle.seen.max(left as f64 / alone.max(1) as f64);
+            }
+        }
     }
 }
 
@@ -245,7 +284,14 @@ fn background() -> Vec<u8> {
 
 /// Draws a vehicle, scaled to its lane, with the shade under it. Photographs show vehicles that go to the left or the right;
 /// a mirrored one is as good.
-fn draw(picture: &mut [u8], sprite: &GrayAlphaImage, vehicle: &Vehicle, offset: (f64, f64)) {
+/// `shown` is told of each pixel that the vehicle itself covers.
+fn draw(
+    picture: &mut [u8],
+    sprite: &GrayAlphaImage,
+    vehicle: &Vehicle,
+    offset: (f64, f64),
+    mut shown: impl FnMut(usize),
+) {
     let width = vehicle.pixels();
     let height = width * f64::from(sprite.height()) / f64::from(sprite.width());
     let (left, bottom) = (vehicle.x() - width / 2.0 + offset.0, LANES[vehicle.lane].y as f64 + offset.1);
@@ -262,6 +308,9 @@ fn draw(picture: &mut [u8], sprite: &GrayAlphaImage, vehicle: &Vehicle, offset: 
                 let u = if LANES[vehicle.lane].rightwards { u } else { 1.0 - u };
                 let [grey, opaque] = mean(sprite, u, v, width, height);
                 *pixel = ((f64::from(*pixel) * (255.0 - opaque) + grey * opaque) / 255.0) as u8;
+                if opaque > 128.0 {
+                    shown(y * WIDTH + x);
+                }
             }
         }
     }

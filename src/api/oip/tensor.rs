@@ -3,9 +3,13 @@
 //! A tensor of pixels is a bitmap without its header. It is given one, so that it takes the same way through the workers as
 //! an upload: the same limits, the same resize, the same model, hence the same class.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use crate::api::oip::wire::{InferRequest, InputTensor, OutputTensor, Parameters, TensorMetadata, Values};
+use crate::api::oip::wire::{
+    InferRequest, InputTensor, OutputTensor, Parameters, TensorMetadata, Values, WantedOutput,
+};
 use crate::error::{Error, Result};
 use crate::record::Prediction;
 
@@ -41,11 +45,21 @@ pub fn read(body: &[u8], head_bytes: Option<usize>, pictures_max: usize) -> Resu
     if input.name != INPUT {
         return Err(Error::validation(format!("The model has no such input; it has {INPUT:?}.")));
     }
+    once_each(&request.outputs)?;
     let (count, height, width) = sizes(&input.shape, pictures_max)?;
     let pixels = pixels(input, binary, count * height * width * CHANNELS)?;
     let one = pixels.len() / count as usize;
     let bitmaps = pixels.chunks_exact(one).map(|rgb| bitmap(rgb, width as usize, height as usize)).collect();
     Ok(Asked { request, bitmaps })
+}
+
+/// Outputs named again and again would make an answer of gigabytes out of a body of megabytes.
+fn once_each(outputs: &[WantedOutput]) -> Result<()> {
+    let mut names = HashSet::new();
+    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+        None => Ok(()),
+        Some(_) => Err(Error::validation("An output is asked for twice.")),
+    }
 }
 
 fn sizes(shape: &[u64], pictures_max: usize) -> Result<(u64, u64, u64)> {
@@ -288,6 +302,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Validation);
             assert!(error.message().contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_does_not_grow_with_the_outputs_named() {
+        let input = json!({ "name": "image", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 0, 0] });
+        let asked =
+            |outputs: Value| read(json!({ "inputs": [input], "outputs": outputs }).to_string().as_bytes(), None, 4);
+        assert!(asked(json!([{ "name": "type" }, { "name": "type_labels" }])).is_ok());
+        let again = vec![json!({ "name": "type_labels" }); 100_000];
+        assert!(asked(again.into()).unwrap_err().message().contains("twice"));
     }
 
     #[test]

@@ -120,12 +120,11 @@ pub struct OutputTensor {
     pub parameters: Parameters,
     /// Absent with binary data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[salvo(schema(value_type = Option<Vec<Object>>))]
     pub data: Option<Values>,
 }
 
 /// The elements of an output.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Values {
     Numbers(Vec<f32>),

@@ -77,7 +77,7 @@ pub struct ManualCount {
 pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<ValidationWire>> {
     let api = api(depot)?;
     query::only(req, &[])?;
-    let form: ValidationForm = read_fields(req, &api).await?;
+    let form: ValidationForm = read_fields(req, depot, &api).await?;
     let user = Caller::of(depot)?.name().to_owned();
     let now = api.clock.now();
     let name = form.scheme.as_deref().map_or(Ok(SchemeName::Native), str::parse)?;

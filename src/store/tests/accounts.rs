@@ -1,5 +1,8 @@
 //! Accounts and tokens.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Fixture, at, event};
 use crate::error::ErrorKind;
 use crate::record::{Role, Scope, ServiceToken, User};
@@ -91,6 +94,27 @@ fn the_last_enabled_administrator_stays() {
     // Once there is another one, the first may go.
     store.set_role("bob", Role::Admin, event("y", 4)).wait().unwrap();
     store.delete_user("root", event("y", 4)).wait().unwrap();
+}
+
+#[test]
+fn who_is_known_by_a_token_does_not_wait_for_lists() {
+    let fixture = Fixture::new();
+    add(&fixture.store, "ann", Role::User);
+    let (gate, opened) = std::sync::mpsc::channel::<()>();
+    let slow = fixture.store.list(move |_| Ok(opened.recv().is_err()));
+    let ran = Arc::new(AtomicBool::new(false));
+    let running = ran.clone();
+    let abandoned = fixture.store.list(move |_| {
+        running.store(true, Ordering::SeqCst);
+        Ok(())
+    });
+    drop(abandoned);
+    let after = fixture.store.list(|_| Ok(()));
+    assert!(fixture.store.principal("ann", "t1").wait().unwrap().is_some(), "while a list takes its time");
+    drop(gate);
+    assert!(slow.wait().unwrap());
+    after.wait().unwrap();
+    assert!(!ran.load(Ordering::SeqCst), "nobody waited for it any more");
 }
 
 #[test]

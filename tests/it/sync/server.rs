@@ -103,11 +103,13 @@ impl Server {
 
     /// Bodies of a unit's stream, oldest first.
     pub fn bodies(&self) -> Vec<String> {
-        entries(&self.ask::<redis::Value>(&["XRANGE", &key("events"), "-", "+"]))
-            .into_iter()
-            .map(|(_, body)| body)
-            .filter(|body| !is_own_watch(body))
-            .collect()
+        self.after("0").into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// Ids and bodies of a unit's stream after that id, oldest first.
+    pub fn after(&self, id: &str) -> Vec<(String, String)> {
+        let found: redis::Value = self.ask(&["XRANGE", &key("events"), &format!("({id}"), "+"]);
+        entries(&found).into_iter().filter(|(_, body)| !is_own_watch(body)).collect()
     }
 
     pub fn length(&self) -> usize {
