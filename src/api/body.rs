@@ -86,6 +86,14 @@ pub struct Wanted {
     pub bytes_max: u64,
 }
 
+impl Wanted {
+    /// Of an endpoint that takes one picture.
+    #[must_use]
+    pub fn one_picture(api: &Api) -> Self {
+        Self { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max }
+    }
+}
+
 /// Reads a multipart body, or a raw `image/*` body as its only file.
 ///
 /// # Errors

@@ -52,8 +52,7 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     let api = api(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
-    let mut form = read_form(req, depot, &api, wanted).await?;
+    let mut form = read_form(req, depot, &api, Wanted::one_picture(&api)).await?;
     let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let details = json!({ "model": record.model, "sha256": record.picture.sha256 });
     let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);

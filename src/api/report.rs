@@ -55,8 +55,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let api = api(depot)?;
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let wanted = Wanted { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max };
-    let mut form = read_form(req, depot, &api, wanted).await?;
+    let mut form = read_form(req, depot, &api, Wanted::one_picture(&api)).await?;
     let (of_form, of_query) = (form.field("format"), query::text(req, "format"));
     let format =
         query::format(of_query).and_then(|format| of_form.map_or(Ok(format), |text| query::format(Some(text))))?;
