@@ -61,13 +61,15 @@ impl Reload<'_> {
         self.level.set(&loaded.config.log.level)?;
         self.api.reload(&loaded.config.api);
         if let Some((renewal, proof)) = proof {
-            tracing::info!("TLS: the certificate has the fingerprint {} now", proof.fingerprint);
+            let fingerprint = proof.fingerprint.clone();
             renewal.show(proof)?;
+            tracing::info!("TLS: the certificate has the fingerprint {fingerprint} now");
         }
         if let Some(model) = model {
-            tracing::info!("model: {} answers now; it passed its golden test", model.title());
+            let title = model.title();
             self.model.replace(model);
             show_model(&self.metrics, &self.model);
+            tracing::info!("model: {title} answers now; it passed its golden test");
         }
         let taken: Vec<_> = differing(&self.last, &loaded).into_iter().filter(|key| is_reloaded(key)).collect();
         let left: Vec<_> = differing(&self.started, &loaded).into_iter().filter(|key| !is_reloaded(key)).collect();
