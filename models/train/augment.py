@@ -15,16 +15,18 @@ Effect = Callable[[Tensor], Tensor]
 class Augmenter:
     """Draws every random decision from one seeded generator."""
 
-    def __init__(self, size: int, seed: int, strong: bool = True) -> None:
-        self._size, self._strong = size, strong
+    def __init__(self, size: int, seed: int, kind: str) -> None:
+        self._size, self._kind = size, kind
         self._random = torch.Generator().manual_seed(seed)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """From N x H x W x 3 bytes to the network's N x 3 x size x size floats."""
         batch = self._loose_crop(pixels.permute(0, 3, 1, 2).float())
         batch = self._colour(batch)
-        if self._strong:
+        if self._kind == "hard":
             batch = self._weather(batch)
+        elif self._kind == "night":
+            batch = self._nights(batch)
         return ((batch.clamp(0, road.WHITE) - 127) / 128).contiguous(memory_format=torch.channels_last)
 
     def _loose_crop(self, batch: Tensor) -> Tensor:
@@ -77,6 +79,10 @@ class Augmenter:
             batch = self._some(batch, 0.16, lambda part: road.low_resolution(part, int(self._number(32, 100))))
         batch = self._some(batch, 0.2, lambda part: road.jpeg(part, int(self._number(12, 60))))
         return self._some(batch, 0.2, lambda part: road.occlude(part, self._number(0.05, 0.3), self._random))
+
+    def _nights(self, batch: Tensor) -> Tensor:
+        # A light and lamps for every few pictures.
+        return torch.cat([self._night(part.clamp(0, road.WHITE)) for part in batch.split(8)])
 
     def _night(self, batch: Tensor) -> Tensor:
         return road.night(batch, self._number(0.2, 0.6), int(self._number(0, 3)), self._random)

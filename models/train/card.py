@@ -54,6 +54,7 @@ def write_card(folder: Path, manifest: dict[str, Any], figures: Figures) -> None
         confidence(manifest, figures),
         corruptions(figures),
         learning(figures),
+        failures(manifest, figures),
         mistakes(figures),
         notes(),
     ]
@@ -231,6 +232,25 @@ def mistakes(figures: Figures) -> str:
 
 def mistake_row(name: str, count: int, total: int) -> str:
     return f"| {name} | {count} | {100 * count / total:.0f} % |"
+
+
+def failures(manifest: dict[str, Any], figures: Figures) -> str:
+    rows = [
+        "## Failures, shown",
+        "",
+        "The photos it is measured on are not part of this repository. What can be shown is the golden picture, harmed more "
+        f"and more until the shipped network no longer says {manifest['golden']['picture']['expected']['type']} (below "
+        f"{manifest['thresholds']['unclassified_below']} the program says unclassified):",
+        "",
+        "| harm | right down to | first wrong at | answer |",
+        "|---|---|---|---|",
+    ]
+    for row in figures["failures"]:
+        answer = f"{row['answer']}, {row['confidence']:.2f}" if row["wrong"] else "none of the strengths tried"
+        rows.append(f"| {row['harm']} | {row['right'] or ''} | {row['wrong'] or ''} | {answer} |")
+    credit = manifest["golden"]["picture"]
+    rows += ["", "![The first wrong ones](failures.jpg)", "", f"{credit['licence']}: {credit['source']}; harmed by `failures.py`."]
+    return "\n".join(rows)
 
 
 def notes() -> str:

@@ -10,12 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from catalogue import LABELS
 from curve import ALL, Point
 from measure import BINS, Calibration
+from pictures import Pixels
 
 CELL, MARGIN = 44, 96
 SIDE, EDGE = 300, 44
 INK, PALE, BLUE = (30, 30, 30), (205, 205, 205), (38, 98, 168)
 
-FONT = ImageFont.load_default(12)
+FONT, SMALL_FONT = ImageFont.load_default(12), ImageFont.load_default(11)
+TILES_A_ROW = 4
 
 
 def confusion_matrix(table: NDArray[np.int64], file: Path) -> None:
@@ -69,6 +71,20 @@ def learning_curve(points: Sequence[Point], file: Path) -> None:
     draw.text((EDGE + SIDE / 2, EDGE + SIDE + 24), "photos learnt from", INK, FONT, anchor="ma")
     draw.text((EDGE, EDGE - 22), "share that is right (open: fewer sources)", INK, FONT)
     _save(picture, file)
+
+
+def failures(pictures: Sequence[tuple[str, Pixels]], file: Path) -> None:
+    """Pictures in rows, each with what was said of it under it."""
+    tile, line = 192, 34
+    rows = -(-len(pictures) // TILES_A_ROW)
+    sheet = Image.new("RGB", (TILES_A_ROW * (tile + 8) + 8, max(1, rows) * (tile + line) + 8), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (said, picture) in enumerate(pictures):
+        left, top = 8 + index % TILES_A_ROW * (tile + 8), 8 + index // TILES_A_ROW * (tile + line)
+        sheet.paste(Image.fromarray(picture).resize((tile, tile)), (left, top))
+        what, answer = said.split(": ")
+        draw.text((left, top + tile + 2), f"{what}\n{answer}", INK, SMALL_FONT)
+    sheet.save(file, quality=80)
 
 
 def _along(photos: float, right: float) -> tuple[float, float]:

@@ -10,6 +10,8 @@ import road
 from pictures import Pixels
 
 SEED = 7
+CHUNK = 256
+"""Pictures in memory at once, as floats."""
 
 Corruption = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -28,6 +30,9 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 def corrupted(pixels: Pixels, corruption: Corruption) -> Pixels:
     """The same pictures, every one of them harmed; the same harm at every call."""
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
-    harmed = corruption(batch, torch.Generator().manual_seed(SEED))
-    return harmed.round().clamp(0, road.WHITE).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    random = torch.Generator().manual_seed(SEED)
+    parts = []
+    for part in torch.from_numpy(np.ascontiguousarray(pixels)).split(CHUNK):
+        harmed = corruption(part.permute(0, 3, 1, 2).float(), random)
+        parts.append(harmed.round().clamp(0, road.WHITE).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
+    return np.concatenate(parts)

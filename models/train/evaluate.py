@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import charts
 import curve
+import failures
 from card import write_card
 from catalogue import FOLDS, LABELS, SHIPPED, Photo, at_most, folds, labels, possible, read, sources, training_rows
 from convert import int8_file
@@ -44,8 +45,6 @@ from views import VIEWS, clean, view
 
 PER_SOURCE, SAMPLE_SEED = 60, 1
 """Photos per label and source that are measured, so that one large source does not decide the figures."""
-CORRUPTION_PER_SOURCE = 12
-"""The same for the corruption table, which runs the networks once per harm."""
 SPEED_ROUNDS = 60
 PRECISION_WANTED = 0.8
 """Answers above the threshold are right at least this often, if any threshold can do that."""
@@ -73,14 +72,16 @@ def main() -> None:
         "measured": len(measured),
         "int8": scores(logits, measured),
         "float": scores(reference, measured),
-        "corruptions": corruption_table(strangers, measured, pixels, logits),
+        "corruptions": corruption_table(strangers, labels(measured), pixels, logits),
         "speed_ms": speed(model, size, arguments.baseline),
         "bytes": len(content),
         "confidence": confidence_table(logits, measured),
         "curve": learning_curve(arguments.data, work, size),
     }
-    (work / f"figures-{licence}.json").write_text(json.dumps(figures, indent=2) + "\n")
     manifest = describe(arguments.model, size, logits, measured)
+    figures["failures"], pictures = failures.found(arguments.model, size, manifest["temperature"])
+    charts.failures(pictures, arguments.model / "failures.jpg")
+    (work / f"figures-{licence}.json").write_text(json.dumps(figures, indent=2) + "\n")
     draw(logits, measured, arguments.model)
     charts.learning_curve(figures["curve"], arguments.model / "curve.png")
     write_card(arguments.model, manifest, figures)
@@ -95,12 +96,10 @@ class Strangers:
         self._models = {fold: Int8Model(int8_file(file).read_bytes()) for fold, file in self._files.items()}
         self._of = of
 
-    def int8(self, pixels: Pixels, rows: Sequence[int] | None = None) -> Logits:
-        """Logits for pictures of those rows of the measured photos (of all without)."""
-        of = self._of if rows is None else self._of[list(rows)]
+    def int8(self, pixels: Pixels) -> Logits:
         logits = np.zeros((len(pixels), len(LABELS)), np.float32)
         for fold, model in self._models.items():
-            logits[of == fold] = model.logits(pixels[of == fold])
+            logits[self._of == fold] = model.logits(pixels[self._of == fold])
         return logits
 
     @torch.inference_mode()
@@ -194,29 +193,10 @@ def scores(logits: Logits, photos: Sequence[Photo]) -> dict[str, Any]:
     }
 
 
-def corruption_table(
-    strangers: Strangers, photos: Sequence[Photo], pixels: Pixels, logits: Logits
-) -> dict[str, Any]:
+def corruption_table(strangers: Strangers, own: NDArray[np.int64], pixels: Pixels, logits: Logits) -> dict[str, Any]:
     """Top-1 on the same photos, clean and harmed."""
-    chosen = sample(photos)
-    own = labels(photos)[chosen]
-    harmed = {
-        name: top1(strangers.int8(corrupted(pixels[chosen], corruption), chosen), own)
-        for name, corruption in CORRUPTIONS.items()
-    }
-    return {"photos": len(chosen), "clean": top1(logits[chosen], own), "top1": harmed}
-
-
-def sample(photos: Sequence[Photo]) -> list[int]:
-    """The first few photos of every label and source."""
-    taken: dict[tuple[int, str], int] = {}
-    chosen = []
-    for index, photo in enumerate(photos):
-        group = photo.label, photo.source
-        taken[group] = taken.get(group, 0) + 1
-        if taken[group] <= CORRUPTION_PER_SOURCE:
-            chosen.append(index)
-    return chosen
+    harmed = {name: top1(strangers.int8(corrupted(pixels, harm)), own) for name, harm in CORRUPTIONS.items()}
+    return {"photos": len(own), "clean": top1(logits, own), "top1": harmed}
 
 
 def speed(model: Int8Model, size: int, baseline: Path) -> dict[str, float]:

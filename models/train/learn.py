@@ -38,7 +38,7 @@ class Plan:
     trunk_rate: float = 1e-4
     head_rate: float = 3e-4
     weight_decay: float = 0.02
-    clean_share: float = 0.4
+    clean_share: float = 0.3
     """Of the pictures drawn; the others are augmented copies."""
     average: float = 0.99
     blend: float = 0.8

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 WHITE = 255.0
 FOG_GREY = 190.0
+ROAD_GREY = 110.0
 
 
 def low_resolution(batch: Tensor, side: int) -> Tensor:

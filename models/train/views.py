@@ -19,11 +19,11 @@ from network import FEATURES, Network, half_precision
 from pictures import Pixels
 
 CHUNK = 64
-VIEWS = ("clean0", "hard1", "hard2")
+VIEWS = ("clean0", "hard1", "hard2", "night3", "night4")
 """Kind and number; the first is the photo itself."""
 ORDER_SEED, SEEDS = 7, 1_000_003
-CLEAN, MILD, HARD = "clean", "mild", "hard"
-"""The photo; another crop and other light; all that the road does."""
+CLEAN, MILD, HARD, NIGHT = "clean", "mild", "hard", "night"
+"""The photo; another crop and other light; all that the road does; another crop by night."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _compute(network: Network, pixels: Pixels, rows: NDArray[np.int64], size: in
     for at in range(0, len(rows), CHUNK):
         chosen = order[at : at + CHUNK]
         batch = pixels[rows[chosen]]
-        pictures = clean(batch, size) if kind == CLEAN else augmented(batch, size, kind == HARD, number * SEEDS + at)
+        pictures = clean(batch, size) if kind == CLEAN else augmented(batch, size, kind, number * SEEDS + at)
         with half_precision():
             lower = network.lower(pictures)
             vectors[chosen] = network.upper(lower).float().numpy()
@@ -75,9 +75,9 @@ def clean(batch: Pixels, size: int) -> Tensor:
     return ((pictures - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
-def augmented(batch: Pixels, size: int, strong: bool, seed: int) -> Tensor:
+def augmented(batch: Pixels, size: int, kind: str, seed: int) -> Tensor:
     """One copy of each picture as the road might have shown it; the same for the same seed."""
-    return Augmenter(size, seed, strong)(torch.from_numpy(batch))
+    return Augmenter(size, seed, kind)(torch.from_numpy(batch))
 
 
 def as_maps(kept: NDArray[np.float16]) -> Tensor:
