@@ -203,7 +203,6 @@ impl Shared {
         if state.camera == camera {
             return;
         }
-        camera.log();
         // Another attempt that fails for another reason is the same fault.
         let before = &state.camera;
         if camera.is_fault() && !(before.is_fault() && before.name() == camera.name()) {
@@ -211,6 +210,7 @@ impl Shared {
         }
         show(&self.metrics, &camera);
         state.camera = camera;
+        state.camera.log();
     }
 }
 
