@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::unit::{Unit, golden};
+use crate::waiting::until;
 
 /// A stop takes less than this, whatever is in flight.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -23,9 +24,7 @@ fn begun(unit: &Unit, token: &str, picture: &[u8]) -> TcpStream {
 
 /// Waits until the unit works on as many requests, besides the one that asks.
 fn wait_for_active(unit: &Unit, admin: &str, requests: f64) {
-    while unit.metric(admin, "vehicle_classifier_active_requests") < requests + 1.0 {
-        std::thread::yield_now();
-    }
+    until("the unit is at work", || unit.metric(admin, "vehicle_classifier_active_requests") >= requests + 1.0);
 }
 
 #[test]
@@ -37,9 +36,7 @@ fn requests_in_flight_are_finished_and_stored() {
     wait_for_active(&unit, &admin, 3.0);
     let stopped = Instant::now();
     unit.signal("TERM");
-    while !unit.log.text().contains("stopping") {
-        std::thread::yield_now();
-    }
+    unit.log.wait_for("stopping");
     for stream in &mut streams {
         stream.write_all(&picture[picture.len() - 1..]).unwrap();
         let mut answer = String::new();
@@ -73,9 +70,7 @@ fn a_second_signal_ends_at_once() {
     let _stalled = begun(&unit, &admin, &golden());
     wait_for_active(&unit, &admin, 1.0);
     unit.signal("TERM");
-    while !unit.log.text().contains("stopping") {
-        std::thread::yield_now();
-    }
+    unit.log.wait_for("stopping");
     unit.signal("TERM");
     assert_eq!(unit.wait().code(), Some(1), "{}", unit.log.to_end());
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::road::{Chance, FPS, Road, Truth};
 use crate::unit::{Unit, run};
+use crate::waiting::until;
 
 /// An upright line in the middle: from the bottom to the top, so that `forward` is to the right.
 const CONFIGURATION: &str = r#"
@@ -126,14 +127,12 @@ fn what_passes_before_a_units_camera_is_in_its_ledger_with_a_picture() {
     let unit = Unit::with(&[("--config", config.to_str().unwrap()), ("CAPTURE__SOURCE", &source)]);
     unit.log.wait_for("the replay has ended");
     let token = unit.account("ann", "user");
-    let passages = loop {
+    let mut passages = Vec::new();
+    until("all are in the ledger", || {
         let page = unit.get("/api/traffic/passages", &token).json();
-        let passages = page["data"]["passages"].as_array().unwrap().clone();
-        if passages.len() >= truth.len() {
-            break passages;
-        }
-        std::thread::yield_now();
-    };
+        passages.clone_from(page["data"]["passages"].as_array().unwrap());
+        passages.len() >= truth.len()
+    });
     // The clip's own time, though it was read faster or slower: newest first.
     let at = |passage: &Value| passage["counted_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let took = at(&passages[0]).duration_since(at(&passages[passages.len() - 1])).as_secs_f64();
