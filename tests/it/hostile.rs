@@ -189,7 +189,7 @@ fn bombs_polyglots_and_names_that_lie_do_nothing() {
 
 #[test]
 fn nothing_that_a_client_sends_makes_a_log_line_of_its_own() {
-    let unit = Unit::with(&[("LOG__LEVEL", "trace")]);
+    let mut unit = Unit::with(&[("LOG__LEVEL", "trace")]);
     unit.account("ann", "user");
     let forged = "x\r\n2026-01-01T00:00:00Z  INFO forged: admin logged in";
     unit.log_in(forged, "hunter2hunter2hunter2");
@@ -197,7 +197,10 @@ fn nothing_that_a_client_sends_makes_a_log_line_of_its_own() {
     unit.send_with("GET", "/health", "", &[("X-Request-Id", "forged id with spaces")], Vec::new());
     let reply = unit.get("/health", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl");
     assert_eq!(reply.status, 200);
-    let log = unit.log.text();
+    // All that it has to say, not only what has arrived here by now.
+    unit.signal("TERM");
+    assert!(unit.wait().success());
+    let log = unit.log.to_end();
     assert!(
         log.lines().all(|line| !line.trim_start().starts_with("2026-01-01T00:00:00Z") && !line.starts_with("forged"))
     );

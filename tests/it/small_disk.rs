@@ -33,7 +33,8 @@ fn road(directory: &Path) -> String {
         clip.extend(jpeg.into_inner());
     }
     fs::write(directory.join("road.mjpeg"), clip).unwrap();
-    format!("replay:{}?fps=15&loop=true", directory.join("road.mjpeg").display())
+    // So slowly that also a busy machine looks at frames enough.
+    format!("replay:{}?fps=8&loop=true", directory.join("road.mjpeg").display())
 }
 
 /// The sum of a metric over its labels.

@@ -21,6 +21,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -114,6 +115,13 @@ fn within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {time:?}: {what}");
         let _ = never.recv_timeout(Duration::from_millis(5));
     }
+}
+
+/// The same cases each time, so that what fails does so again; `PROPTEST_RNG_SEED` tries others.
+fn cases(count: u32) -> ProptestConfig {
+    let config = ProptestConfig::with_cases(count);
+    let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { config.rng_seed };
+    ProptestConfig { rng_seed, ..config }
 }
 
 /// `seconds` after the start of 2026.

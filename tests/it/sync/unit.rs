@@ -164,8 +164,11 @@ fn doctor_looks_at_redis() {
     let mut server = Server::start(&[]);
     let directory = tempfile::tempdir().unwrap();
     let configuration = directory.path().join("config.toml");
-    std::fs::write(&configuration, format!("[sync]\nredis_url = \"redis://x:hidden@127.0.0.1:{}\"\n", server.port))
-        .unwrap();
+    let text = format!(
+        "[sync]\nconnect_timeout_ms = 20000\nresponse_timeout_ms = 20000\nredis_url = \"redis://x:hidden@127.0.0.1:{}\"\n",
+        server.port
+    );
+    std::fs::write(&configuration, text).unwrap();
     let look = || {
         let output = crate::unit::run(directory.path(), &["doctor", "--config", configuration.to_str().unwrap()], "");
         let text = String::from_utf8(output.stdout).unwrap();
