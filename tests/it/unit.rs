@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -89,14 +89,15 @@ impl Log {
 
     /// Waits until a line holds `text`.
     pub fn wait_for(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        assert!(self.comes_within(PATIENCE, text), "no {text:?} in the log:\n{}", self.text());
+    }
+
+    /// The same, and false when it does not come in time.
+    pub fn comes_within(&self, time: Duration, text: &str) -> bool {
         let (lines, more) = &*self.lines;
-        let mut found = lines.lock().unwrap();
-        while !found.iter().any(|line| line.contains(text)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {text:?} in the log:\n{}", found.join("\n"));
-            found = more.wait_timeout(found, left).unwrap().0;
-        }
+        let missing = |found: &mut Vec<String>| !found.iter().any(|line| line.contains(text));
+        let waited = more.wait_timeout_while(lines.lock().unwrap(), time, missing).unwrap();
+        !waited.1.timed_out()
     }
 
     /// Waits for the end of the unit's standard error.
