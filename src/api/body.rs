@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use multra::{Constraints, Field, Multipart, SizeLimit};
 use salvo::http::ReqBody;
-use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use salvo::prelude::*;
 use serde::de::DeserializeOwned;
 
@@ -24,7 +24,7 @@ const FORM_BYTES_MAX: u64 = 16 << 10;
 const FIELD_BYTES_MAX: u64 = 4 << 10;
 /// Boundaries, part headers and text fields of a multipart body, on top of its files.
 const MULTIPART_OVERHEAD_BYTES: u64 = 256 << 10;
-/// What is still read of a refused body, so that the client gets to see the answer instead of a reset connection.
+/// What is still read of a refused request's body, so that the client gets to see the answer instead of a reset connection.
 const REFUSED_BYTES_MAX: u64 = 64 << 20;
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Taken of the memory for uploads at once, at least: not every chunk takes the lock.
@@ -104,29 +104,22 @@ pub async fn read_form(req: &mut Request, depot: &Depot, api: &Api, wanted: Want
     let bytes_max = wanted.bytes_max + MULTIPART_OVERHEAD_BYTES;
     let length = content_length(req);
     if let Some(length) = length.filter(|&length| length > bytes_max) {
-        refuse(req, api).await;
         return Err(too_large("upload", length, wanted.bytes_max, api));
     }
     let budget = Budget::of(api, depot);
     let mut reading = Reading { api, deadline, wanted, form: Form::default(), budget, bytes: 0 };
-    let done = if let Ok(boundary) = multra::parse_boundary(&content_type) {
-        reading.multipart(req, boundary, bytes_max).await
+    if let Ok(boundary) = multra::parse_boundary(&content_type) {
+        reading.multipart(req, boundary, bytes_max).await?;
     } else if media_type(&content_type).starts_with("image/") {
-        reading.raw(req, media_type(&content_type)).await
+        reading.raw(req, media_type(&content_type)).await?;
     } else {
-        Err(Error::new(
+        return Err(Error::new(
             ErrorKind::UnsupportedMediaType,
             format!(
                 "Send multipart/form-data with the field `{}`, or the picture itself as image/jpeg or alike.",
                 wanted.names[0]
             ),
-        ))
-    };
-    if let Err(error) = done {
-        // What is refused holds no memory while its rest is read.
-        drop(reading);
-        refuse(req, api).await;
-        return Err(error);
+        ));
     }
     if reading.form.files.is_empty() {
         return Err(Error::validation(format!(
@@ -161,7 +154,7 @@ impl Reading<'_> {
 
     async fn multipart(&mut self, req: &mut Request, boundary: String, bytes_max: u64) -> Result<()> {
         let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(bytes_max));
-        let mut multipart = Multipart::with_constraints(chunks(req.take_body(), self.api), boundary, limits);
+        let mut multipart = Multipart::with_constraints(chunks(req.body_mut(), self.api), boundary, limits);
         while let Some(field) = multipart.next_field().await.map_err(|cause| self.broken(cause))? {
             let name = field.name().unwrap_or_default().to_owned();
             if self.wanted.names.contains(&name.as_str()) {
@@ -269,10 +262,9 @@ pub async fn read_budgeted(req: &mut Request, depot: &Depot, api: &Api, times: u
 
 async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget: &mut Budget) -> Result<Vec<u8>> {
     if let Some(length) = content_length(req).filter(|&length| length > limit) {
-        refuse(req, api).await;
         return Err(too_large("body", length, limit, api));
     }
-    let mut body = std::pin::pin!(chunks(req.take_body(), api));
+    let mut body = std::pin::pin!(chunks(req.body_mut(), api));
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|cause| {
@@ -288,16 +280,18 @@ async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget
     Ok(bytes)
 }
 
-/// The body's data frames; each must come within the idle time.
-fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+/// The body's data frames; each must come within the idle time. What is not taken of them stays in the body.
+fn chunks<'a>(body: &'a mut ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<'a> {
     let idle = Duration::from_millis(api.config.api.idle_timeout_ms);
     let metrics = Arc::clone(&api.metrics);
     stream::unfold(Some((body, metrics)), move |state| async move {
-        let (mut body, metrics) = state?;
+        let (body, metrics) = state?;
         loop {
             let frame = match tokio::time::timeout(idle, body.frame()).await {
                 Err(_) => {
                     metrics.count_limit("idle_timeout");
+                    // Nobody waits for its rest a second time.
+                    *body = ReqBody::None;
                     return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None));
                 }
                 Ok(None) => return None,
@@ -312,9 +306,14 @@ fn chunks(body: ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>
     })
 }
 
-/// Reads and forgets the rest of a refused body, within bounds.
-async fn refuse(req: &mut Request, api: &Api) {
-    let mut rest = std::pin::pin!(chunks(req.take_body(), api));
+/// Reads and forgets what is left of a refused request's body, within bounds: an HTTP server that closes a connection on which
+/// something still comes resets it, and a client that is still sending then meets the reset before the answer.
+pub(super) async fn forget_rest(req: &mut Request, api: &Api) {
+    // Who asked first waits for the answer before sending, and had better not be told to go on.
+    if req.headers().contains_key(EXPECT) {
+        return;
+    }
+    let mut rest = std::pin::pin!(chunks(req.body_mut(), api));
     let mut bytes = 0;
     let drain = async {
         while let Some(Ok(chunk)) = rest.next().await {

@@ -9,6 +9,7 @@ use salvo::http::uri::Scheme;
 use salvo::http::{Method, Version};
 use salvo::prelude::*;
 
+use crate::api::body::forget_rest;
 use crate::api::error::write_error;
 use crate::api::{Api, Live};
 use crate::error::{Error, ErrorKind, Result};
@@ -97,6 +98,9 @@ impl Handler for RequestFrame {
         }
         set_headers(api, &live, req, res, &id);
         count(api, req, res, begun.elapsed());
+        if res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error()) {
+            forget_rest(req, api).await;
+        }
     }
 }
 

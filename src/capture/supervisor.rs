@@ -297,17 +297,19 @@ impl Reader {
                 self.count("stale");
                 continue;
             }
-            let sight = self.judge.lock().unwrap_or_else(PoisonError::into_inner).look(&frame);
+            // The camera has done its part: what is slow from here on is the machine.
             if !self.shared.turn(number, Activity::Handing) {
                 return Ok(());
             }
-            let frozen = self.judged(sight)?;
+            let sight = self.readable(self.judge.lock().unwrap_or_else(PoisonError::into_inner).look(&frame))?;
             // A camera just opened may give an old picture first.
             let open_for = frame.captured.monotonic.saturating_sub(*first.get_or_insert(frame.captured.monotonic));
             (self.take)(frame);
             if !self.shared.turn(number, Activity::Waiting) {
                 return Ok(());
             }
+            // Only now: who hears that frames are coming finds one.
+            let frozen = self.judged(sight);
             if frozen && open_for >= self.settings.frozen_after {
                 return Err(Error::unavailable(
                     "The camera's picture stands still; it is opened anew.",
@@ -318,22 +320,25 @@ impl Reader {
         Ok(())
     }
 
+    fn recorded(&self) -> bool {
+        matches!(self.settings.source, SourceSpec::Replay(_))
+    }
+
+    /// A camera whose picture cannot be read is opened anew; a recording goes on with the next one.
+    fn readable(&self, sight: Result<Sight>) -> Result<Sight> {
+        if self.recorded() { Ok(sight.unwrap_or(Sight::Unreadable)) } else { sight }
+    }
+
     /// Shows what the judge found; true when the camera has to be opened anew for it. A recording does not get better by
     /// being played from its beginning.
-    fn judged(&self, sight: Result<Sight>) -> Result<bool> {
-        let recorded = matches!(self.settings.source, SourceSpec::Replay(_));
-        let sight = match sight {
-            Err(error) if !recorded => return Err(error),
-            Err(_) => return Ok(false),
-            Ok(sight) => sight,
-        };
+    fn judged(&self, sight: Sight) -> bool {
         match sight {
             Sight::Clear => self.shared.show(CameraState::Connected),
             Sight::Frozen => self.shared.show(CameraState::Frozen),
             Sight::Obscured(why) => self.shared.show(CameraState::Obscured(why)),
             Sight::Unreadable => {}
         }
-        Ok(sight == Sight::Frozen && !recorded)
+        sight == Sight::Frozen && !self.recorded()
     }
 
     fn is_stale(&self, frame: &Frame) -> bool {

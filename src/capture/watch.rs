@@ -92,10 +92,11 @@ impl CameraWatch {
         state.activity == Activity::Handing && state.since.elapsed() > limit
     }
 
-    /// Time since the newest frame; none before the first.
+    /// Time since the newest frame, nothing while one is looked at; none before the first.
     #[must_use]
     pub fn since_frame(&self) -> Option<Duration> {
-        self.shared.lock().last_frame.map(|at| at.elapsed())
+        let state = self.shared.lock();
+        state.last_frame.map(|at| if state.activity == Activity::Handing { Duration::ZERO } else { at.elapsed() })
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) enum Activity {
     Opening,
     /// For a frame of the source.
     Waiting,
-    /// A frame to whoever takes it.
+    /// Looking at a frame and giving it to whoever takes it.
     Handing,
 }
 
@@ -175,9 +176,11 @@ impl Shared {
         if state.connection != connection || state.stopping {
             return false;
         }
+        let handed = state.activity == Activity::Handing && activity == Activity::Waiting;
         state.activity = activity;
         state.since = Instant::now();
-        if activity == Activity::Handing {
+        // One that cannot be read was none.
+        if handed {
             state.last_frame = Some(state.since);
         }
         true
@@ -203,7 +206,6 @@ impl Shared {
         if state.camera == camera {
             return;
         }
-        camera.log();
         // Another attempt that fails for another reason is the same fault.
         let before = &state.camera;
         if camera.is_fault() && !(before.is_fault() && before.name() == camera.name()) {
@@ -211,6 +213,7 @@ impl Shared {
         }
         show(&self.metrics, &camera);
         state.camera = camera;
+        state.camera.log();
     }
 }
 

@@ -278,19 +278,21 @@ impl<U: Uplink> Delivery<U> {
     }
 
     fn connected(&self) {
-        let before = self.status.send_replace(SyncStatus::Connected);
-        if before != SyncStatus::Connected {
-            tracing::info!("sync: connected to Redis");
-            self.metrics.sync.set_state("connected");
+        if *self.status.borrow() == SyncStatus::Connected {
+            return;
         }
+        // The figures first: who sees the status finds them right.
+        self.metrics.sync.set_state("connected");
+        self.status.send_replace(SyncStatus::Connected);
+        tracing::info!("sync: connected to Redis");
     }
 
     /// Logs the first of many equal troubles.
     fn trouble(&self, problem: &Problem) {
         let now = SyncStatus::Trouble(problem.trouble);
-        let before = self.status.send_replace(now);
         self.metrics.sync.failures.with_label_values(&[problem.trouble.name()]).inc();
         self.metrics.sync.set_state(problem.trouble.name());
+        let before = self.status.send_replace(now);
         if before == now {
             tracing::debug!("sync: still {problem}");
         } else {

@@ -3,13 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use ureq::Agent;
 
-/// The page has this long to show what it is asked for.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::{PATIENCE, pause};
+
 /// What stands for an element in the protocol (W3C WebDriver, 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -72,6 +72,7 @@ impl Browser {
                 "never came: {expression}\n{}",
                 self.script("return document.body.innerText")
             );
+            pause();
         }
     }
 

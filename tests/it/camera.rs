@@ -1,23 +1,24 @@
 //! A camera that cannot see, as health, metrics and the doctor tell it. The faults of a driver are tried beside the
 //! supervisor, and on a real one in the emulated unit (`make test-device`).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use image::{GrayImage, ImageFormat};
 
 use crate::pictures::generated;
-use crate::traffic::intervals;
+use crate::traffic::{intervals, last_days};
 use crate::unit::{PASSWORD, Unit, run};
+use crate::waiting::{PATIENCE, pause, until};
 
 fn until_health_says(unit: &Unit, reason: &str) -> serde_json::Value {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let health = unit.get("/health", "").json();
         if health["reasons"].as_array().unwrap().iter().any(|said| said.as_str().unwrap().contains(reason)) {
             return health;
         }
         assert!(Instant::now() < deadline, "{reason:?} never came: {health}\n{}", unit.log.text());
-        std::thread::yield_now();
+        pause();
     }
 }
 
@@ -32,18 +33,14 @@ fn replayed(picture: &[u8], settings: &[(&str, &str)]) -> (Unit, tempfile::TempD
 fn until_unwatched(unit: &Unit, reason: &str) {
     let series = format!("vehicle_classifier_watch_seconds_total{{state=\"{reason}\"}}");
     let admin = unit.token("alma", PASSWORD);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while unit.metric(&admin, &series) < 1.0 {
-        assert!(Instant::now() < deadline, "never {reason}:\n{}", unit.log.text());
-        std::thread::yield_now();
-    }
+    until(reason, || unit.metric(&admin, &series) >= 1.0);
 }
 
 /// Dashboards learn from the counts that the unit was not watching, and why.
 fn assert_told(unit: Unit, reason: &str) {
     // What is not stored yet is, when it stops.
     let unit = unit.stop_and_restart();
-    let days = intervals(&unit, &unit.token("alma", PASSWORD), "interval=1d");
+    let days = intervals(&unit, &unit.token("alma", PASSWORD), &last_days());
     let seconds: f64 = days.iter().filter_map(|day| day["reasons"][reason].as_f64()).sum();
     assert!(seconds >= 1.0, "{reason}: {days:?}");
 }
@@ -60,9 +57,7 @@ fn a_picture_that_stands_still_degrades_the_unit() {
     until_unwatched(&unit, "frozen");
     // Something else comes before the camera.
     std::fs::write(recording.path().join("1.jpg"), generated(320, 240, 2, ImageFormat::Jpeg)).unwrap();
-    while unit.metric(&admin, "vehicle_classifier_camera_state{state=\"connected\"}") < 1.0 {
-        std::thread::yield_now();
-    }
+    until("well again", || unit.metric(&admin, "vehicle_classifier_camera_state{state=\"connected\"}") >= 1.0);
     assert_told(unit, "frozen");
 }
 
@@ -86,10 +81,8 @@ fn a_camera_that_is_not_there_is_named_with_the_remedy_and_does_not_keep_the_uni
     assert_eq!(unit.get("/health/ready", "").status, 200);
     let admin = unit.account("alma", "admin");
     let failing = || unit.metric(&admin, "vehicle_classifier_camera_faults_total{fault=\"disconnected\"}");
-    while failing() < 1.0 {
-        std::thread::yield_now();
-    }
-    assert!(unit.log.text().contains("Plug the camera in, or correct capture.source"), "{}", unit.log.text());
+    until("counted as a fault", || failing() >= 1.0);
+    unit.log.wait_for("Plug the camera in, or correct capture.source");
     let state = tempfile::tempdir().unwrap();
     let file = state.path().join("config.toml");
     std::fs::write(&file, "[capture]\nsource = \"v4l2:/dev/video-of-no-machine\"\n").unwrap();
@@ -136,16 +129,9 @@ fn frames_that_take_longer_to_look_at_than_they_are_apart_are_an_overload() {
     until_unwatched(&unit, "overload");
     let frames = |result| unit.metric(&admin, &format!("vehicle_classifier_frames_total{{result=\"{result}\"}}"));
     let watching = || unit.metric(&admin, "vehicle_classifier_watch_seconds_total{state=\"watching\"}");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while unit.get("/health", "").text().contains("cannot keep up") {
-        assert!(Instant::now() < deadline, "it never recovers:\n{}", unit.log.text());
-        std::thread::yield_now();
-    }
+    until("it recovers", || !unit.get("/health", "").text().contains("cannot keep up"));
     assert!(frames("dropped") + frames("stale") > 0.0, "the newest frame wins");
     let before = watching();
-    while watching() < before + 2.0 {
-        assert!(Instant::now() < deadline, "it never watches again:\n{}", unit.log.text());
-        std::thread::yield_now();
-    }
+    until("it watches again", || watching() >= before + 2.0);
     assert_told(unit, "overload");
 }

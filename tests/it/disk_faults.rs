@@ -1,18 +1,10 @@
 //! A disk that is full, read-only or failing, and well again: refused with the reason, kept, and on without a restart.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use crate::disk::tap;
 use crate::unit::{Unit, golden};
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::waiting::until;
 
 /// The errno of Linux, and what the answer says.
 const FAULTS: [(&str, i32, &str); 3] =

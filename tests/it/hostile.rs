@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::crypto::sign;
@@ -11,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::pictures::png_header;
 use crate::unit::{PASSWORD, Part, Unit, golden};
+use crate::waiting::{PATIENCE, until};
 
 /// Sends bytes as they are and reads until the unit closes.
 fn exchange(unit: &Unit, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(&unit.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // The unit may refuse and close before everything is sent.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
@@ -105,18 +105,40 @@ fn long_heads_and_encoded_bodies_are_refused_and_counted() {
 fn one_address_cannot_take_every_connection() {
     let unit = Unit::with(&[("API__CONNECTIONS_PER_ADDRESS_MAX", "8"), ("API__IDLE_TIMEOUT_MS", "60000")]);
     let admin = unit.account("alma", "admin");
-    let idle: Vec<_> = (0..8).map(|_| TcpStream::connect(&unit.address).unwrap()).collect();
+    // Each is surely one of the eight once it was answered; one of before may still be on its way out.
+    let mut open = Vec::new();
+    until("eight are open", || {
+        open.extend(served(&unit));
+        open.len() == 8
+    });
     let mut ninth = TcpStream::connect(&unit.address).unwrap();
-    ninth.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    ninth.set_read_timeout(Some(PATIENCE)).unwrap();
     let closed = ninth.read(&mut [0]);
     assert!(
         closed.as_ref().map_or_else(|error| error.kind() == std::io::ErrorKind::ConnectionReset, |read| *read == 0),
         "the ninth connection was let in: {closed:?}"
     );
-    drop(idle);
-    let served = (0..10_000).any(|_| exchange(&unit, &get("Host: x\r\n")).starts_with("HTTP/1.1 200"));
-    assert!(served, "the unit serves on once they are gone");
-    assert!(unit.metric(&admin, "vehicle_classifier_limit_hits_total{limit=\"connections_per_address\"}") >= 1.0);
+    drop(open);
+    // The unit notices one after the other that they are gone.
+    until("the unit serves on once they are gone", || served(&unit).is_some());
+    let hits =
+        format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin}\r\nConnection: close\r\n\r\n");
+    let mut metrics = String::new();
+    until("the figures come", || {
+        metrics = exchange(&unit, hits.as_bytes());
+        metrics.starts_with("HTTP/1.1 200")
+    });
+    let hit = metrics.lines().find(|line| line.contains("limit=\"connections_per_address\""));
+    assert!(hit.is_some_and(|line| !line.ends_with(" 0")), "{hit:?}");
+}
+
+/// A connection that the unit has answered and keeps open; none when it let nobody in.
+fn served(unit: &Unit) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(&unit.address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+    stream.read_exact(&mut [0]).ok()?;
+    Some(stream)
 }
 
 #[test]
@@ -167,7 +189,7 @@ fn bombs_polyglots_and_names_that_lie_do_nothing() {
 
 #[test]
 fn nothing_that_a_client_sends_makes_a_log_line_of_its_own() {
-    let unit = Unit::with(&[("LOG__LEVEL", "trace")]);
+    let mut unit = Unit::with(&[("LOG__LEVEL", "trace")]);
     unit.account("ann", "user");
     let forged = "x\r\n2026-01-01T00:00:00Z  INFO forged: admin logged in";
     unit.log_in(forged, "hunter2hunter2hunter2");
@@ -175,7 +197,10 @@ fn nothing_that_a_client_sends_makes_a_log_line_of_its_own() {
     unit.send_with("GET", "/health", "", &[("X-Request-Id", "forged id with spaces")], Vec::new());
     let reply = unit.get("/health", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl");
     assert_eq!(reply.status, 200);
-    let log = unit.log.text();
+    // All that it has to say, not only what has arrived here by now.
+    unit.signal("TERM");
+    assert!(unit.wait().success());
+    let log = unit.log.to_end();
     assert!(
         log.lines().all(|line| !line.trim_start().starts_with("2026-01-01T00:00:00Z") && !line.starts_with("forged"))
     );

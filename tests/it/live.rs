@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use image::ImageFormat;
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use vehicle_classifierd::record::Passage;
 use crate::pictures::generated;
 use crate::traffic::passage;
 use crate::unit::Unit;
+use crate::waiting::{PATIENCE, until};
 
 /// A connection that reads as slowly or as long as a test wants.
 pub struct Open {
@@ -21,7 +21,7 @@ pub struct Open {
 impl Open {
     pub fn get(unit: &Unit, path: &str, token: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(&unit.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut reader = BufReader::new(stream);
@@ -142,7 +142,7 @@ fn a_ledger_that_was_begun_anew_and_one_that_lost_its_oldest_rows_say_so() {
     assert_eq!((name.as_str(), data), ("reset", json!({ "newest": 5 })));
     assert_eq!(events.passages(5)[0].0, 1, "from its beginning");
     let database = rusqlite::Connection::open(unit.state_directory().join("unit.db")).unwrap();
-    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
     database.execute("DELETE FROM passages WHERE id <= 3", []).unwrap();
     let mut events = Events::open(&unit, &token, Some(1));
     let (_, name, data) = events.next().unwrap();
@@ -162,14 +162,11 @@ fn places_are_limited_and_free_again_when_a_client_goes() {
     drop(events);
     // The unit notices with its next word to a client that has gone.
     let mut n = 0;
-    loop {
+    until("its place is free", || {
         record(&unit, n..n + 1);
         n += 1;
-        let open = Open::get(&unit, "/api/events", &admin, "");
-        if open.status() == 200 {
-            break;
-        }
-    }
+        Open::get(&unit, "/api/events", &admin, "").status() == 200
+    });
 }
 
 #[test]
@@ -204,9 +201,7 @@ impl Clip {
     fn unit(&self, settings: &[(&str, &str)]) -> Unit {
         let source = format!("replay:{}?fps=20&loop=true", self.directory.path().join("clip.mjpeg").display());
         let unit = Unit::with(&[&[("CAPTURE__SOURCE", source.as_str())], settings].concat());
-        while unit.get("/health", "").json()["camera_connected"] != true {
-            std::thread::yield_now();
-        }
+        until("frames come", || unit.get("/health", "").json()["camera_connected"] == true);
         unit
     }
 
@@ -251,18 +246,24 @@ fn pictures_move_and_places_are_limited() {
     let unit = clip.unit(&[("API__STREAM_CLIENTS_MAX", "1")]);
     let admin = unit.account("alma", "admin");
     let mut stream = clip.stream(&unit, &admin, "");
-    let frames: Vec<_> = (0..4).map(|_| jpeg(&stream.chunk().unwrap())).collect();
-    assert!(frames.iter().all(|frame| clip.frames.contains(frame)), "passed through");
-    assert!(frames.windows(2).any(|pair| pair[0] != pair[1]), "moving");
+    let mut next = || {
+        let frame = jpeg(&stream.chunk().unwrap());
+        assert!(clip.frames.contains(&frame), "passed through");
+        frame
+    };
+    let first = next();
+    // Who is slow misses some, and may meet the same one of the three again.
+    until("moving", || next() != first);
     assert_eq!(unit.get("/api/camera/stream", &admin).error_code(), "SERVICE_UNAVAILABLE");
     assert_eq!(unit.metric(&admin, "vehicle_classifier_limit_hits_total{limit=\"stream_clients\"}"), 1.0);
     drop(stream);
-    let mut drawn = loop {
+    let mut drawn = None;
+    until("its place is free", || {
         let open = Open::get(&unit, "/api/camera/stream?overlay=true&fps=5", &admin, "");
-        if open.status() == 200 {
-            break open;
-        }
-    };
+        drawn = Some(open).filter(|open| open.status() == 200);
+        drawn.is_some()
+    });
+    let mut drawn = drawn.unwrap();
     assert!(image::load_from_memory(&jpeg(&drawn.chunk().unwrap())).is_ok());
     for bad in ["fps=0", "fps=1e-300", "fps=-1", "fps=NaN", "size=small"] {
         assert_eq!(unit.get(&format!("/api/camera/stream?{bad}"), &admin).error_code(), "VALIDATION_ERROR", "{bad}");
@@ -287,11 +288,13 @@ fn without_a_picture_it_is_said_why() {
     let source = format!("replay:{}?fps=20", clip.directory.path().join("clip.mjpeg").display());
     let ended = Unit::with(&[("CAPTURE__SOURCE", &source), ("API__SNAPSHOT_AGE_MAX_MS", "1")]);
     let token = ended.account("ann", "user");
-    loop {
+    let mut status = 0;
+    until("it says that the replay has ended", || {
         let reply = ended.get("/api/camera/snapshot", &token);
-        if reply.text().contains("the replay has ended") {
-            assert!(reply.status == 503 && reply.json()["details"]["age_ms"].as_u64().unwrap() > 1);
-            break;
-        }
-    }
+        status = reply.status;
+        // What is a picture still has no words.
+        reply.text().contains("the replay has ended")
+            && reply.json()["details"]["age_ms"].as_u64().is_some_and(|age| age > 1)
+    });
+    assert_eq!(status, 503);
 }

@@ -37,3 +37,4 @@ mod traffic;
 mod unit;
 mod update;
 mod users;
+mod waiting;

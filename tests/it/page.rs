@@ -8,6 +8,7 @@ use crate::browser::Browser;
 use crate::pictures::generated;
 use crate::traffic::passage;
 use crate::unit::{ADMIN_PASSWORD, Unit, golden};
+use crate::waiting::until;
 
 #[test]
 fn a_technician_gets_from_the_first_password_to_a_classified_picture() {
@@ -54,14 +55,24 @@ fn the_api_description_shows_in_swagger_ui() {
     assert_eq!(browser.complaints(), [""; 0], "Swagger UI complains in the console");
 }
 
+/// A time zone whose day does not end during a test.
+fn where_it_is_noon() -> String {
+    let hour = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).hour();
+    // POSIX counts westwards.
+    format!("Etc/GMT{:+}", hour - 12)
+}
+
 #[test]
 fn the_page_shows_the_road_the_counts_and_the_last_vehicles() {
     let recording = tempfile::tempdir().unwrap();
     let clip = recording.path().join("clip.mjpeg");
     let frames: Vec<u8> = (0..3).flat_map(|seed| generated(320, 240, seed, ImageFormat::Jpeg)).collect();
     std::fs::write(&clip, frames).unwrap();
-    let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=10&loop=true", clip.display()))]);
+    let source = format!("replay:{}?fps=10&loop=true", clip.display());
+    let unit = Unit::with(&[("CAPTURE__SOURCE", source.as_str()), ("UNIT__TIMEZONE", &where_it_is_noon())]);
     unit.account("ann", "user");
+    // A page that asks for a picture before there is one complains.
+    until("frames come", || unit.get("/health", "").json()["camera_connected"] == true);
     let now = vehicle_classifierd::clock::SystemClock::new().now();
     let passed = Passage { started: now.clone(), ended: now.clone(), counted: now, ..passage("p", 0, "bus", "north") };
     unit.store().record_passage(passed).wait().unwrap();

@@ -18,6 +18,7 @@ use vehicle_classifierd::record::{AuditEvent, Classification, Origin, Outcome, P
 use vehicle_classifierd::store::{Store, StoreSettings, damaged_files};
 
 use crate::disk::{Disk, acknowledgement, deeds, tap};
+use crate::waiting::pause;
 
 /// Power cuts and kills of one run; a thousand by hand.
 const CUTS_VARIABLE: &str = "VEHICLE_CLASSIFIER_TEST_CUTS";
@@ -164,7 +165,7 @@ fn kill_at(mut child: Child, log: &Path, count: usize) {
             let _ = child.kill();
         }
         assert!(fine, "the load does not get on");
-        std::thread::yield_now();
+        pause();
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -37,9 +37,10 @@ fn a_reload_takes_over_origins_hosts_rates_and_level_and_names_what_it_cannot() 
     unit.log.wait_for("nothing was reloaded");
     assert_eq!(preflight("https://new.example").status, 204, "what could not be used changed nothing");
 
-    fs::write(&file, "[api]\nrequests_per_minute_max = 60\n").unwrap();
+    fs::write(&file, "[api]\nrequests_per_minute_max = 1\n").unwrap();
     unit.signal("HUP");
     unit.log.wait_for("api.requests_per_minute_max");
+    // Slower than any machine.
     assert!((0..40).any(|_| unit.get("/health/live", "").status == 429), "the new rate holds");
 }
 

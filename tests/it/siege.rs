@@ -12,6 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::unit::{Unit, golden};
+use crate::waiting::PATIENCE;
 
 const GOOD_CLIENTS: u8 = 20;
 /// Above what the unit had before: the memory for uploads, and what 400 connections hold.
@@ -102,7 +103,8 @@ async fn work(scene: Arc<Scene>, client: u8, token: String, time: Duration) -> (
     let (mut took, mut refused) = (Vec::new(), 0);
     let until = Instant::now() + time;
     let mut stream = connect(scene.address, [127, 0, 0, 10 + client]).await.unwrap();
-    while Instant::now() < until {
+    // At least one, however slow the machine.
+    while took.is_empty() || Instant::now() < until {
         let begun = Instant::now();
         match exchange(&mut stream, &request).await {
             Ok(201) => took.push(begun.elapsed()),
@@ -124,6 +126,19 @@ async fn all_work(scene: &Arc<Scene>, token: &str, time: Duration) -> (Vec<Durat
         let (of_one, refused_one) = client.await.unwrap();
         took.extend(of_one);
         refused += refused_one;
+    }
+    took.sort();
+    (took, refused)
+}
+
+/// The same, and again until attackers were answered: on a busy machine the others may be through before.
+async fn all_work_besieged(scene: &Arc<Scene>, token: &str, time: Duration) -> (Vec<Duration>, usize) {
+    let (mut took, mut refused) = (Vec::new(), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while took.is_empty() || scene.answered.load(Ordering::Relaxed) == 0 && Instant::now() < deadline {
+        let (more, more_refused) = all_work(scene, token, time).await;
+        took.extend(more);
+        refused += more_refused;
     }
     took.sort();
     (took, refused)
@@ -254,7 +269,7 @@ fn a_siege_costs_those_who_work_no_answer() {
             .map(|(kind, number)| tokio::spawn(harm(scene.clone(), kind, number)))
             .collect();
         let memory = tokio::spawn(most_memory(scene.clone(), unit.pid()));
-        let (under, refused) = all_work(&scene, &good, time).await;
+        let (under, refused) = all_work_besieged(&scene, &good, time).await;
         scene.over.store(true, Ordering::Relaxed);
         let most = memory.await.unwrap();
         attackers.iter().for_each(JoinHandle::abort);

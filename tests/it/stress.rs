@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::road::{Chance, FPS, Road, Truth};
 use crate::unit::{Unit, run};
+use crate::waiting::{PATIENCE, until};
 
 /// An upright line in the middle: from the bottom to the top, so that `forward` is to the right.
 const CONFIGURATION: &str = r#"
@@ -117,6 +119,19 @@ fn another_busy_road_is_counted_vehicle_by_vehicle() {
     counted_on_a_road(2);
 }
 
+/// Waits for the end of a recording for as long as it gets on: on a busy machine it may take many times what it shows.
+fn until_over(unit: &Unit, admin: &str) {
+    let captured = || unit.metric(admin, "vehicle_classifier_frames_total{result=\"captured\"}");
+    let (mut before, mut since) = (captured(), Instant::now());
+    while !unit.log.comes_within(Duration::from_secs(5), "the replay has ended") {
+        let now = captured();
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "stuck after {now} frames:\n{}", unit.log.text());
+    }
+}
+
 #[test]
 fn what_passes_before_a_units_camera_is_in_its_ledger_with_a_picture() {
     let directory = tempfile::tempdir().unwrap();
@@ -124,16 +139,14 @@ fn what_passes_before_a_units_camera_is_in_its_ledger_with_a_picture() {
     let config = directory.path().join("config.toml");
     let source = format!("replay:{}?fps=0", directory.path().join("clip.mjpeg").display());
     let unit = Unit::with(&[("--config", config.to_str().unwrap()), ("CAPTURE__SOURCE", &source)]);
-    unit.log.wait_for("the replay has ended");
-    let token = unit.account("ann", "user");
-    let passages = loop {
+    let token = unit.account("ann", "admin");
+    until_over(&unit, &token);
+    let mut passages = Vec::new();
+    until("all are in the ledger", || {
         let page = unit.get("/api/traffic/passages", &token).json();
-        let passages = page["data"]["passages"].as_array().unwrap().clone();
-        if passages.len() >= truth.len() {
-            break passages;
-        }
-        std::thread::yield_now();
-    };
+        passages.clone_from(page["data"]["passages"].as_array().unwrap());
+        passages.len() >= truth.len()
+    });
     // The clip's own time, though it was read faster or slower: newest first.
     let at = |passage: &Value| passage["counted_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let took = at(&passages[0]).duration_since(at(&passages[passages.len() - 1])).as_secs_f64();

@@ -17,7 +17,7 @@ mod states;
 mod unit;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use vehicle_classifierd::clock::{Clock, Stamp, SystemClock};
@@ -26,21 +26,13 @@ use vehicle_classifierd::record::{AuditEvent, Classification, Origin, Outcome, P
 use vehicle_classifierd::store::{Store, StoreSettings};
 use vehicle_classifierd::sync::{Parts, RedisSettings, Settings, Sync, encoder};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::{PATIENCE, until, within};
+
 pub const UNIT: &str = "u1";
 
 /// A number that the environment may raise.
 pub fn asked(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap())
-}
-
-/// Waits until it holds.
-pub fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
 }
 
 /// A unit's store with a delivery beside it, without the rest of the unit.
@@ -109,7 +101,7 @@ impl Outbox {
     }
 
     pub fn settle(&self, patience: Duration) {
-        until("everything delivered", patience, || self.waiting() == 0);
+        within(patience, "everything delivered", || self.waiting() == 0);
     }
 
     /// Events that became complete so long ago.
@@ -196,7 +188,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// How to reach Redis, with short waits.
+/// How to reach Redis. An answer may take as long as a busy machine makes it wait.
 pub fn redis_settings(url: &str) -> RedisSettings {
     let url: vehicle_classifierd::config::RedisUrl = serde_json::from_value(url.into()).unwrap();
     RedisSettings {
@@ -205,8 +197,14 @@ pub fn redis_settings(url: &str) -> RedisSettings {
         sentinel_master: None,
         sentinel_password: None,
         ca: None,
-        connect_timeout: Duration::from_millis(500),
-        response_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(20),
+        response_timeout: Duration::from_secs(20),
         unit: UNIT.into(),
     }
+}
+
+/// The same with short waits, where an answer that never comes is a part of the test.
+pub fn impatient(redis: RedisSettings) -> RedisSettings {
+    let short = Duration::from_millis(500);
+    RedisSettings { connect_timeout: short, response_timeout: short, ..redis }
 }

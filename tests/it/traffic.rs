@@ -13,6 +13,7 @@ use vehicle_classifierd::store::Store;
 
 use crate::pictures::generated;
 use crate::unit::Unit;
+use crate::waiting::until;
 
 /// `seconds` after 2026-05-04T12:00:00Z.
 fn stamp(seconds: i64) -> Stamp {
@@ -72,6 +73,12 @@ pub fn intervals(unit: &Unit, token: &str, query: &str) -> Vec<Value> {
     let reply = unit.get(&format!("/api/traffic/counts?{query}"), token);
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["data"]["intervals"].as_array().unwrap().clone()
+}
+
+/// Asks for yesterday and today: midnight may have been since a test began.
+pub fn last_days() -> String {
+    let yesterday = Timestamp::now() - jiff::SignedDuration::from_hours(24);
+    format!("interval=1d&from={}", yesterday.strftime("%Y-%m-%dT%H:%M:%SZ"))
 }
 
 /// The count of one class in one direction.
@@ -277,12 +284,10 @@ fn what_was_watched_survives_a_stop_and_the_pause_is_told() {
     let unit = Unit::with(&[("CAPTURE__SOURCE", &format!("replay:{}?fps=10&loop=true", clip.display()))]);
     let admin = unit.account("alma", "admin");
     let watching = "vehicle_classifier_watch_seconds_total{state=\"watching\"}";
-    while unit.metric(&admin, watching) < 2.0 {
-        std::thread::yield_now();
-    }
+    until("it watches", || unit.metric(&admin, watching) >= 2.0);
     assert!(unit.metric(&admin, "vehicle_classifier_interval_coverage_ratio") > 0.0);
     let unit = unit.stop_and_restart();
-    let watched: f64 = intervals(&unit, &admin, "interval=1d")
+    let watched: f64 = intervals(&unit, &admin, &last_days())
         .iter()
         .map(|day| day["coverage_ratio"].as_f64().unwrap_or_default())
         .sum();

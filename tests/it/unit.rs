@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,6 +16,8 @@ use vehicle_classifierd::config::{Sources, load};
 use vehicle_classifierd::daemon::store_settings;
 use vehicle_classifierd::metrics::Metrics;
 use vehicle_classifierd::store::Store;
+
+use crate::waiting::PATIENCE;
 
 /// Of every account that tests make.
 pub const PASSWORD: &str = "a long walk by the river";
@@ -70,22 +72,32 @@ pub struct Unit {
 /// What the unit has written to standard error so far.
 #[derive(Clone, Default)]
 pub struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<(Mutex<Vec<String>>, Condvar)>,
     reader: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Log {
     pub fn text(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
+        self.lines.0.lock().unwrap().join("\n")
+    }
+
+    fn push(&self, line: String) {
+        let (lines, more) = &*self.lines;
+        lines.lock().unwrap().push(line);
+        more.notify_all();
     }
 
     /// Waits until a line holds `text`.
     pub fn wait_for(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !self.text().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in the log:\n{}", self.text());
-            std::thread::yield_now();
-        }
+        assert!(self.comes_within(PATIENCE, text), "no {text:?} in the log:\n{}", self.text());
+    }
+
+    /// The same, and false when it does not come in time.
+    pub fn comes_within(&self, time: Duration, text: &str) -> bool {
+        let (lines, more) = &*self.lines;
+        let missing = |found: &mut Vec<String>| !found.iter().any(|line| line.contains(text));
+        let waited = more.wait_timeout_while(lines.lock().unwrap(), time, missing).unwrap();
+        !waited.1.timed_out()
     }
 
     /// Waits for the end of the unit's standard error.
@@ -102,14 +114,13 @@ impl Log {
         let mut address = None;
         for line in lines.by_ref() {
             address = line.split("ready: http").nth(1).and_then(|behind| behind.split('/').nth(2)).map(str::to_owned);
-            self.lines.lock().unwrap().push(line);
+            self.push(line);
             if address.is_some() {
                 break;
             }
         }
-        let kept = self.lines.clone();
-        *self.reader.lock().unwrap() =
-            Some(std::thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line))));
+        let kept = self.clone();
+        *self.reader.lock().unwrap() = Some(std::thread::spawn(move || lines.for_each(|line| kept.push(line))));
         address
     }
 }

@@ -49,7 +49,7 @@ impl Fixture {
 
     /// Waits for what is on its way into the store.
     fn settle(&mut self) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_secs(300);
         while self.watch.sent.is_some() {
             assert!(std::time::Instant::now() < deadline, "the store does not answer");
             std::thread::yield_now();

@@ -44,7 +44,7 @@ fn ids(fixture: &Fixture, table: &str, key: &str) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(super::cases(16))]
 
     /// Times in any order, right or not: what goes is a beginning of the rows, nothing that is surely too old is left before
     /// a row that stays, and nothing goes that has only younger or uncertain rows behind it.
@@ -98,7 +98,7 @@ fn life() -> impl Strategy<Value = Life> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(super::cases(12))]
 
     /// However much goes, by age or by bytes and whatever the clock does meanwhile: what is left of the trail is one chain, the
     /// newest row stays, and its numbers go on.

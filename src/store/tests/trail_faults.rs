@@ -66,7 +66,7 @@ fn check(fixture: &Fixture) -> AuditCheck {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(super::cases(24))]
 
     #[test]
     fn a_deed_is_found_where_it_was_done(

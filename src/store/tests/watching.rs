@@ -97,7 +97,7 @@ fn a_long_stretch_is_told_in_pieces_and_without_a_central_site_nothing_is_kept()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(super::cases(24))]
 
     /// Whatever follows on whatever, in whatever portions: the central site can add up the same coverage as the unit has.
     #[test]

@@ -39,17 +39,17 @@ fn the_example_consumer_stores_each_event_once_though_it_is_killed_and_redis_flu
     outbox.record(3_000);
     outbox.settle(PATIENCE);
     let mut first = consumer(&server, &database);
-    until("it has stored something", PATIENCE, || !stored(&database).is_empty());
+    until("it has stored something", || !stored(&database).is_empty());
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(consumer(&server, &database).wait().unwrap().success());
     assert_eq!(stored(&database).len(), 3_000);
     let _: () = server.ask(&["FLUSHALL"]);
     outbox.pass(10);
-    until("filled again", PATIENCE, || server.length() == 3_010);
+    until("filled again", || server.length() == 3_010);
     // The list of units went too; it is written with each connection.
     let _: () = server.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
-    until("listed again", PATIENCE, || !server.ask::<Vec<String>>(&["SMEMBERS", "vc:units"]).is_empty());
+    until("listed again", || !server.ask::<Vec<String>>(&["SMEMBERS", "vc:units"]).is_empty());
     assert!(consumer(&server, &database).wait().unwrap().success());
     runtime.block_on(sync.stop(PATIENCE));
     let found = stored(&database);

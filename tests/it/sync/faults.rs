@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::proxy::{Mode, Proxy};
 use super::server::{Server, entries, key};
-use super::{Outbox, PATIENCE, asked, redis_settings, runtime, until};
+use super::{Outbox, PATIENCE, asked, impatient, redis_settings, runtime, until};
 
 /// A consumer that reads on behind the last id it saw, as a central site does.
 struct Consumer {
@@ -138,7 +138,7 @@ fn each_event_arrives_once_and_in_order_whatever_happens_to_redis() {
         let server = Server::start(&["--maxmemory-policy", "noeviction"]);
         let proxy = Proxy::to(server.port);
         let (mut outbox, runtime, consumer) = (Outbox::new(), runtime(), Consumer::of(server.port));
-        let sync = outbox.deliver(&runtime, redis_settings(&proxy.url()));
+        let sync = outbox.deliver(&runtime, impatient(redis_settings(&proxy.url())));
         let mut scene = Scene { server, proxy, random: StdRng::seed_from_u64(seed) };
         let mut faults = std::collections::BTreeMap::new();
         let mut left = events;
@@ -151,7 +151,7 @@ fn each_event_arrives_once_and_in_order_whatever_happens_to_redis() {
         }
         scene.proxy.set(Mode::Pass);
         outbox.settle(PATIENCE);
-        until("the consumer is through", PATIENCE, || consumer.count() >= events);
+        until("the consumer is through", || consumer.count() >= events);
         runtime.block_on(sync.stop(PATIENCE));
         let (seen, expected) = (consumer.end(), outbox.bodies());
         assert_eq!(seen.len(), events, "seed {seed}");

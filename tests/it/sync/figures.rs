@@ -1,6 +1,7 @@
 //! How much one server takes, and how fast a backlog drains: the figures of `docs/CENTRAL.md`. Small by default, so that
 //! they stay runnable.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use vehicle_classifierd::sync::uplink::{Entry, Published, Trim, Uplink};
 use vehicle_classifierd::sync::{RedisSettings, RedisUplink, backoff, example};
 
 use super::server::Server;
-use super::{Outbox, asked, passage, redis_settings, runtime};
+use super::{Outbox, asked, passage, redis_settings, runtime, within};
 
 const BATCH: u64 = 50;
 const BATCHES: u64 = 10;
+const ALONE_VARIABLE: &str = "VEHICLE_CLASSIFIER_TEST_ALONE";
 
 fn entries(from: u64) -> Vec<Entry> {
     let clock = SystemClock::new();
@@ -60,12 +62,7 @@ fn a_fleet_shares_one_server() {
     let started = Instant::now();
     let fleet: Vec<_> = (0..units)
         .map(|number| {
-            let settings = RedisSettings {
-                unit: format!("unit-{number}"),
-                connect_timeout: Duration::from_secs(5),
-                response_timeout: Duration::from_secs(5),
-                ..redis_settings(&server.url())
-            };
+            let settings = RedisSettings { unit: format!("unit-{number}"), ..redis_settings(&server.url()) };
             runtime.spawn(async move {
                 let mut uplink = RedisUplink::new(settings, Arc::new(Metrics::new().unwrap())).unwrap();
                 let mut late = insist(&mut uplink, &entries(1)).await - 1;
@@ -112,8 +109,21 @@ fn resident_kilobytes() -> u64 {
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// In a process of its own, whose memory is not also that of the tests beside it.
 #[test]
 fn a_backlog_drains_in_constant_memory() {
+    if std::env::var_os(ALONE_VARIABLE).is_some() {
+        return drain_a_backlog();
+    }
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["sync::figures::a_backlog_drains_in_constant_memory", "--exact", "--nocapture"]);
+    let output = alone.env(ALONE_VARIABLE, "1").output().unwrap();
+    let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{complaint}");
+    println!("{said}");
+}
+
+fn drain_a_backlog() {
     let events = asked("SYNC_BACKLOG", 2_000);
     let outbox = Outbox::new();
     for _ in 0..events / 500 {
@@ -127,7 +137,7 @@ fn a_backlog_drains_in_constant_memory() {
     let (before, started) = (resident_kilobytes(), Instant::now());
     let sync = outbox.deliver(&runtime, redis_settings(&server.url()));
     let mut most = before;
-    super::until("drained", Duration::from_mins(30), || {
+    within(Duration::from_mins(30), "drained", || {
         most = most.max(resident_kilobytes());
         outbox.waiting() == 0
     });

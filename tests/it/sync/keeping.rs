@@ -46,7 +46,7 @@ fn what_is_kept_for_a_server_that_loses_data_is_bounded_and_sent_as_far_as_it_go
     outbox.settle(PATIENCE);
     assert_eq!(outbox.bodies().len(), 50);
     let _: () = server.ask(&["FLUSHALL"]);
-    until("the kept ones are there again", PATIENCE, || server.length() == 50);
+    until("the kept ones are there again", || server.length() == 50);
     outbox.record(5);
     outbox.settle(PATIENCE);
     runtime.block_on(sync.stop(PATIENCE));

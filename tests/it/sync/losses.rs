@@ -13,11 +13,11 @@ fn a_flushed_server_gets_everything_again() {
     outbox.settle(PATIENCE);
     let _: () = server.ask(&["FLUSHALL"]);
     // Nothing new need happen: the next sign of life notices.
-    until("everything is there again", PATIENCE, || server.length() == 250);
+    until("everything is there again", || server.length() == 250);
     let _: () = server.ask(&["FLUSHALL"]);
     let _: () = server.ask(&["XGROUP", "CREATE", &key("events"), "central", "0", "MKSTREAM"]);
     outbox.record(10);
-    until("and once more, behind a consumer's back", PATIENCE, || server.length() == 260);
+    until("and once more, behind a consumer's back", || server.length() == 260);
     runtime.block_on(sync.stop(PATIENCE));
     assert!(server.bodies() == outbox.bodies(), "other events, or another order");
     assert!(outbox.metrics.sync.rewinds.get() >= 2);
@@ -37,7 +37,7 @@ fn a_server_put_back_to_an_old_snapshot_gets_what_it_lost() {
     outbox.settle(PATIENCE);
     server.kill();
     server.restart();
-    until("what was lost is there again", PATIENCE, || server.length() == 250);
+    until("what was lost is there again", || server.length() == 250);
     runtime.block_on(sync.stop(PATIENCE));
     assert!(server.bodies() == outbox.bodies(), "other events, or another order");
 }

@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
@@ -16,12 +17,19 @@ pub struct Server {
     arguments: Vec<String>,
 }
 
-/// A port that was free a moment ago; Redis cannot choose one by itself.
+/// Redis cannot choose a port by itself. These are below the ones that the kernel gives to whoever listens anywhere or connects,
+/// also while a server is away for a moment; a Cluster's nodes also take the port as far above as there are of them.
+const PORTS_FROM: u16 = 10_000;
+const PORTS: u16 = 10_000;
+
+/// A port that nobody else has; each is given to one test only.
 pub fn free_port() -> u16 {
+    // Another run of the tests beside this one begins elsewhere.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        // A Cluster's nodes also take the port 10,000 above.
-        if port < 55_000 {
+        let port = PORTS_FROM + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        if is_free(port) && is_free(port + PORTS) {
             return port;
         }
     }
@@ -62,8 +70,12 @@ impl Server {
         self.child = Some(quiet(&mut command));
     }
 
-    pub fn answers(&self) {
-        until("redis-server started", PATIENCE, || self.try_connect().is_some());
+    fn answers(&mut self) {
+        until("redis-server started", || {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "redis-server on port {} ended by itself: {ended:?}", self.port);
+            self.try_connect().is_some()
+        });
     }
 
     pub fn kill(&mut self) {
@@ -84,8 +96,8 @@ impl Server {
 
     fn try_connect(&self) -> Option<Connection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
-        connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut connection = client.get_connection_with_timeout(PATIENCE).ok()?;
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
         // That a password is asked for is an answer too.
         let pong = redis::cmd("PING").query::<redis::Value>(&mut connection);
         let answered = pong.map_or_else(|error| error.code() == Some("NOAUTH"), |_| true);

@@ -1,7 +1,6 @@
 //! The real unit with a real server: what is uploaded arrives, kills change nothing, health and metrics tell the truth.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -18,7 +17,8 @@ fn settings(url: &str) -> Vec<(&str, &str)> {
         ("UNIT__ID", UNIT),
         ("SYNC__BACKOFF_MS_MAX", "50"),
         ("SYNC__HEALTH_INTERVAL_MS", "200"),
-        ("SYNC__RESPONSE_TIMEOUT_MS", "500"),
+        ("SYNC__CONNECT_TIMEOUT_MS", "20000"),
+        ("SYNC__RESPONSE_TIMEOUT_MS", "20000"),
         ("SYNC__BATCH_EVENTS_MAX", "20"),
         ("SYNC__STREAM_EVENTS_MAX", "0"),
     ]
@@ -34,7 +34,7 @@ fn what_is_uploaded_reaches_the_central_site_and_health_says_so() {
     let picture = golden();
     let parts = [Part::file("file", "golden.jpg", &picture), Part::text("vehicle_id", "V-1")];
     let reported = unit.upload("/api/vehicle/report", &token, &parts).json();
-    until("three events", PATIENCE, || server.bodies().len() == 3);
+    until("three events", || server.bodies().len() == 3);
     let events: Vec<Value> = server.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["classification", "classification", "report"]);
@@ -50,17 +50,25 @@ fn what_is_uploaded_reaches_the_central_site_and_health_says_so() {
     assert!((3_500..=3_600).contains(&left), "{left}");
     // State and list of units.
     assert_eq!(server.ask::<Vec<String>>(&["SMEMBERS", "vc:units"]), [UNIT]);
-    until("a sign of life with the last id", PATIENCE, || {
+    until("a sign of life with the last id", || {
         server
             .ask::<Option<String>>(&["HGET", &key("state"), "delivered_id"])
             .is_some_and(|id| id.split('-').next().and_then(|row| row.parse::<u32>().ok()).is_some_and(|row| row >= 3))
     });
-    let left: i64 = server.ask(&["PTTL", &key("state")]);
-    assert!((1..=1_000).contains(&left), "{left}");
+    until("it lives for a second at most", || {
+        let left: i64 = server.ask(&["PTTL", &key("state")]);
+        assert!(left <= 1_000 && left != -1, "{left}");
+        // A busy machine may be late with the next one.
+        left > 0
+    });
     assert_eq!(unit.get("/health", "").json()["redis_connected"], json!(true));
     assert_eq!(unit.metric(&admin, "vehicle_classifier_redis_connections"), 1.0);
     assert_eq!(unit.metric(&admin, "vehicle_classifier_sync_state{state=\"connected\"}"), 1.0);
-    assert_eq!(unit.metric(&admin, "vehicle_classifier_sync_events_total"), 3.0);
+    // At full five minutes the unit tells by itself that it has no camera: counted too.
+    until("everything that arrived is counted", || {
+        unit.metric(&admin, "vehicle_classifier_sync_events_total") == server.length() as f64
+    });
+    assert_eq!(server.bodies().len(), 3);
     unit.signal("TERM");
     assert!(unit.wait().success(), "{}", unit.log.to_end());
 }
@@ -72,17 +80,24 @@ fn without_redis_a_unit_works_says_what_is_wrong_and_delivers_later() {
     let unit = Unit::with(&settings(&with_password));
     server.kill();
     let (token, admin) = (unit.account("ann", "user"), unit.admin());
-    until("health tells", PATIENCE, || unit.get("/health", "").json()["redis_connected"] == json!(false));
+    until("health tells", || unit.get("/health", "").text().contains("Redis does not answer"));
     let health = unit.get("/health", "").json();
-    assert_eq!(health["status"], "degraded");
-    assert!(health["reasons"].to_string().contains("Redis does not answer"), "{health}");
+    assert_eq!((&health["status"], &health["redis_connected"]), (&json!("degraded"), &json!(false)), "{health}");
     assert_eq!(unit.classify(&token, "golden.jpg", &golden()).status, 201);
     assert_eq!(unit.metric(&admin, "vehicle_classifier_sync_state{state=\"down\"}"), 1.0);
-    until("the backlog is measured", PATIENCE, || unit.metric(&admin, "vehicle_classifier_sync_outbox_rows") == 1.0);
+    // One, and what the unit tells at full five minutes of having no camera.
+    let outbox = Outbox::on(unit.state.clone(), UNIT);
+    assert_eq!(outbox.bodies().len(), 1);
+    until("the backlog is measured", || {
+        unit.metric(&admin, "vehicle_classifier_sync_outbox_rows") == outbox.waiting() as f64
+    });
+    assert!(outbox.waiting() >= 1);
     server.restart();
-    until("delivered", PATIENCE, || {
+    until("delivered", || {
+        let head = outbox.store.outbox_head().wait().unwrap();
         unit.get("/health", "").json()["redis_connected"] == json!(true)
-            && unit.metric(&admin, "vehicle_classifier_sync_events_total") == 1.0
+            && head.waiting() == 0
+            && unit.metric(&admin, "vehicle_classifier_sync_events_total") == head.newest as f64
     });
     assert!(!unit.log.text().contains("right@"), "{}", unit.log.text());
 }
@@ -99,7 +114,7 @@ fn kills_of_the_unit_lose_double_and_swap_nothing() {
         // Somewhere in the middle of what it has to deliver, each time elsewhere.
         let enough = expected + (life * 67) % EVENTS_A_LIFE;
         expected += EVENTS_A_LIFE;
-        until("some of it is delivered", PATIENCE, || {
+        until("some of it is delivered", || {
             // Only what is new: the whole stream, again and again, would be most of what the server does.
             let new = server.after(&last);
             arrived += new.len();
@@ -141,7 +156,7 @@ fn a_unit_restored_from_a_backup_goes_on_under_new_numbers() {
     expected.extend(outbox.bodies().split_off(30));
     assert_eq!(server.bodies().len(), 55);
     assert!(server.bodies() == expected, "other events, or another order");
-    until("the log tells", Duration::from_secs(5), || unit.log.text().contains("restored from a backup"));
+    unit.log.wait_for("restored from a backup");
 }
 
 #[test]
@@ -149,8 +164,11 @@ fn doctor_looks_at_redis() {
     let mut server = Server::start(&[]);
     let directory = tempfile::tempdir().unwrap();
     let configuration = directory.path().join("config.toml");
-    std::fs::write(&configuration, format!("[sync]\nredis_url = \"redis://x:hidden@127.0.0.1:{}\"\n", server.port))
-        .unwrap();
+    let text = format!(
+        "[sync]\nconnect_timeout_ms = 20000\nresponse_timeout_ms = 20000\nredis_url = \"redis://x:hidden@127.0.0.1:{}\"\n",
+        server.port
+    );
+    std::fs::write(&configuration, text).unwrap();
     let look = || {
         let output = crate::unit::run(directory.path(), &["doctor", "--config", configuration.to_str().unwrap()], "");
         let text = String::from_utf8(output.stdout).unwrap();
