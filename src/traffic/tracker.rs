@@ -26,7 +26,9 @@ const SURPRISE_MAX: f32 = 4.0;
 const WITHIN_SHARE: f32 = 0.9;
 /// A box does not become this many times larger or smaller from one look to the next.
 const AREA_RATIO_MAX: f32 = 3.5;
-/// An unseen vehicle is expected to come back for this long; one that was seen only a few times, for less.
+/// A track that was seen so often is known: where it goes, and that it is no flicker.
+const KNOWN_SIGHTINGS: u32 = 4;
+/// An unseen vehicle is expected to come back for this long; one that is not known yet, for less.
 const LOST_SECONDS: f64 = 1.5;
 const LOST_NEW_SECONDS: f64 = 0.6;
 /// A standing vehicle that nothing moves in front of is kept for this long without being seen.
@@ -230,7 +232,7 @@ impl Tracker {
         if ratio > AREA_RATIO_MAX && !blob && !self.cut(&sighting.rect) {
             return 0.0;
         }
-        if track.sightings() >= 4 && track.surprise(&seen, sighting.seen) > SURPRISE_MAX {
+        if track.sightings() >= KNOWN_SIGHTINGS && track.surprise(&seen, sighting.seen) > SURPRISE_MAX {
             return 0.0;
         }
         let reach = match (sighting.seen, track.sightings()) {
@@ -283,7 +285,7 @@ impl Tracker {
         let rect = track.rect();
         let quiet = look.sight.activity(&rect) <= STILL_ACTIVITY;
         let there = look.detections.is_none() || track.blob_only() || look.sight.foreground_share(&rect) > 0.1;
-        let known = track.sightings() >= 4 && look.moment.at - track.started.at > 0.5;
+        let known = track.sightings() >= KNOWN_SIGHTINGS && look.moment.at - track.started.at > 0.5;
         if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
             track.rest(&look.moment, &rect);
         }
@@ -371,8 +373,8 @@ impl Tracker {
         let delay = self.traffic.passage_delay_ms as f64 / 1e3;
         let mut live = Vec::new();
         for mut track in std::mem::take(&mut self.tracks) {
-            let patience = if track.sightings() < 4 { LOST_NEW_SECONDS } else { LOST_SECONDS };
-            let unsettled = track.sightings() < 4 && track.missing(now);
+            let patience = if track.sightings() < KNOWN_SIGHTINGS { LOST_NEW_SECONDS } else { LOST_SECONDS };
+            let unsettled = track.sightings() < KNOWN_SIGHTINGS && track.missing(now);
             let lost = now - track.last.at > patience || unsettled || self.outside(&track.rect());
             let due = track.counted.as_ref().is_some_and(|counted| now - counted.at >= delay);
             if lost {
