@@ -91,10 +91,15 @@ fn track_box(followed: &Followed) -> TrackBox {
 /// camera has fallen silent (its deadline comes later), or because too many come.
 pub(super) fn unseen(camera: &CameraWatch, pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
     let seen = pipeline.live()?.frame.captured.monotonic;
-    if clock.now().monotonic.saturating_sub(seen) <= LOOKED_AT_WITHIN {
+    cause(clock.now().monotonic.saturating_sub(seen), camera.since_frame())
+}
+
+/// Of frames not looked at for so long, when the camera's last one is so old (none: it never gave one).
+fn cause(unseen: Duration, silent: Option<Duration>) -> Option<Gap> {
+    if unseen <= LOOKED_AT_WITHIN {
         return None;
     }
-    let silent = camera.since_frame().is_some_and(|since| since > LOOKED_AT_WITHIN);
+    let silent = silent.is_some_and(|since| since > LOOKED_AT_WITHIN);
     Some(if silent { Gap::CameraDown } else { Gap::Overload })
 }
 
@@ -121,4 +126,19 @@ pub(super) fn camera_sink(store: Store) -> FrameSink {
         };
         drop(store.record_camera(record));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_camera_is_down_and_one_whose_frames_wait_is_too_much() {
+        let seconds = Duration::from_secs_f64;
+        assert_eq!(cause(seconds(2.0), Some(seconds(2.0))), None, "tracking bridges this");
+        assert_eq!(cause(seconds(2.1), Some(seconds(2.1))), Some(Gap::CameraDown));
+        assert_eq!(cause(seconds(60.0), Some(seconds(0.1))), Some(Gap::Overload), "frames come");
+        assert_eq!(cause(seconds(2.5), Some(seconds(1.9))), Some(Gap::Overload), "the last frame may yet be looked at");
+        assert_eq!(cause(seconds(3.0), None), Some(Gap::Overload), "no frame yet is not a silence");
+    }
 }

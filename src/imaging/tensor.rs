@@ -3,8 +3,9 @@
 //! The resize is a convolution with a triangle as wide as the scale, on 8-bit samples: what Pillow calls `BILINEAR`, which
 //! the models were measured with. Without such widening (OpenCV's `INTER_LINEAR`) most of a large picture would not count.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::error::{Error, Result};
 use crate::frame::{Fit, Rect};
@@ -93,23 +94,33 @@ impl Tensoriser {
 
     /// Resizes an upright region to the upright size `shown`, all in stored orientation.
     fn resize(&mut self, picture: &Picture, region: Region, shown: (u32, u32)) -> Result<()> {
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        // Only the two kinds of pixels that there are: the resizer that takes any compiles all thirteen in, and of those with floating
+        // point numbers this compiler does not make the same machine code each time.
+        if picture.pixels.channels() == 1 {
+            self.resize_as::<U8>(picture, region, shown)
+        } else {
+            self.resize_as::<U8x3>(picture, region, shown)
+        }
+        .map_err(|cause| {
             Error::internal("The picture cannot be resized; the log of the unit says more.").because(cause)
-        };
-        let channels = picture.pixels.channels();
-        let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+        })
+    }
+
+    fn resize_as<P: PixelTrait>(
+        &mut self,
+        picture: &Picture,
+        region: Region,
+        shown: (u32, u32),
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (width, height) = picture.turn.size(shown);
-        self.small.resize(width as usize * height as usize * channels, 0);
-        let stored = ImageRef::new(picture.stored.0, picture.stored.1, picture.pixels.samples(), kind)
-            .map_err(|cause| failed(cause.into()))?;
+        self.small.resize(width as usize * height as usize * picture.pixels.channels(), 0);
+        let stored = TypedImageRef::<P>::from_buffer(picture.stored.0, picture.stored.1, picture.pixels.samples())?;
         // A view, not the resizer's own crop option: that would let the region's neighbours count at its edges.
         let part = picture.turn.stored_region(region, picture.stored);
-        let source = CroppedImage::new(&stored, part.x, part.y, part.width, part.height)
-            .map_err(|cause| failed(cause.into()))?;
-        let mut small =
-            Image::from_slice_u8(width, height, &mut self.small, kind).map_err(|cause| failed(cause.into()))?;
+        let source = TypedCroppedImage::from_ref(&stored, part.x, part.y, part.width, part.height)?;
+        let mut small = TypedImage::<P>::from_buffer(width, height, &mut self.small)?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        self.resizer.resize(&source, &mut small, &options).map_err(|cause| failed(cause.into()))?;
+        self.resizer.resize_typed(&source, &mut small, &options)?;
         if self.resizer.size_of_internal_buffers() > BUFFERS_BYTES_MAX {
             self.resizer.reset_internal_buffers();
         }

@@ -64,7 +64,8 @@ class Guest:
         self.port = free_port()
         words, console = machine(processor, cpu, paced)
         if disk:
-            words += ["-drive", f"file={disk},format=qcow2,if=none,id=disk", "-device", "virtio-blk-pci,drive=disk"]
+            # What the guest flushes goes to this machine's memory, not to its disk (cache=unsafe): it has to outlive qemu, not this machine.
+            words += ["-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk"]
         self.process = subprocess.Popen(
             [f"qemu-system-{processor}", *words, "-smp", str(cores), "-m", "1024",
              "-kernel", ROOT / ".setup/device" / processor / "vmlinuz", "-initrd", initrd,
