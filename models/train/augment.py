@@ -11,6 +11,9 @@ import road
 
 Effect = Callable[[Tensor], Tensor]
 
+HARD, NIGHT = "hard", "night"
+"""Kinds of copies with more than another crop and other light, which any other kind (`mild`) is: all that the road does; night."""
+
 
 class Augmenter:
     """Draws every random decision from one seeded generator."""
@@ -23,9 +26,9 @@ class Augmenter:
         """From N x H x W x 3 bytes to the network's N x 3 x size x size floats."""
         batch = self._loose_crop(pixels.permute(0, 3, 1, 2).float())
         batch = self._colour(batch)
-        if self._kind == "hard":
+        if self._kind == HARD:
             batch = self._weather(batch)
-        elif self._kind == "night":
+        elif self._kind == NIGHT:
             batch = self._nights(batch)
         return ((batch.clamp(0, road.WHITE) - 127) / 128).contiguous(memory_format=torch.channels_last)
 

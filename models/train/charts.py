@@ -74,16 +74,15 @@ def learning_curve(points: Sequence[Point], file: Path) -> None:
 
 
 def failures(pictures: Sequence[tuple[str, Pixels]], file: Path) -> None:
-    """Pictures in rows, each with what was said of it under it."""
+    """Pictures in rows, each above its caption."""
     tile, line = 192, 34
     rows = -(-len(pictures) // TILES_A_ROW)
     sheet = Image.new("RGB", (TILES_A_ROW * (tile + 8) + 8, max(1, rows) * (tile + line) + 8), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, (said, picture) in enumerate(pictures):
+    for index, (caption, picture) in enumerate(pictures):
         left, top = 8 + index % TILES_A_ROW * (tile + 8), 8 + index // TILES_A_ROW * (tile + line)
         sheet.paste(Image.fromarray(picture).resize((tile, tile)), (left, top))
-        what, answer = said.split(": ")
-        draw.text((left, top + tile + 2), f"{what}\n{answer}", INK, SMALL_FONT)
+        draw.text((left, top + tile + 2), caption, INK, SMALL_FONT)
     sheet.save(file, quality=80)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import golden
 import road
 from catalogue import LABELS
-from corruptions import SEED
+from corruptions import corrupted
 from measure import softmax
 from pictures import Pixels
 from runtime import Int8Model
@@ -24,7 +24,7 @@ Harm = Callable[[Tensor, float, torch.Generator], Tensor]
 LADDERS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
     "few pixels": ("{:.0f} px", (48, 40, 32, 24, 16, 12, 8), lambda one, side, _: road.low_resolution(one, int(side))),
     "motion blur": (
-        "{:.0f} px of 192", (9, 15, 25, 35, 51), lambda one, length, _: road.motion_blur(one, int(length), 0.3)
+        "{:.0f} px of {}", (9, 15, 25, 35, 51), lambda one, length, _: road.motion_blur(one, int(length), 0.3)
     ),
     "night with a lamp": (
         "{:.0%} of the light", (0.35, 0.25, 0.18, 0.12, 0.08, 0.05), lambda one, light, draw: road.night(one, light, 1, draw)
@@ -35,24 +35,25 @@ LADDERS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
     "cut off": ("{:.0%} of its length left", (0.66, 0.5, 0.33, 0.25), lambda one, share, _: cut_off(one, share)),
     "loose crop": ("{:.0%} of the width", (0.7, 0.5, 0.35, 0.25), lambda one, share, _: far_away(one, share)),
 }
-"""Per harm: how its strength is written, the strengths from weak to strong, and what it does to a batch of one."""
+"""Per harm: how its strength (and the side of the picture) is written, the strengths from weak to strong, and what it does to a
+batch of one."""
 
 
 def found(folder: Path, size: int, temperature: float) -> tuple[list[dict[str, Any]], list[tuple[str, Pixels]]]:
-    """Per harm the last strength that is answered rightly and the first that is not; and the pictures of the latter."""
+    """Per harm the last strength that is answered rightly and the first that is not; the pictures of the latter, each under its caption."""
     model = Int8Model((folder / "model.tflite").read_bytes())
-    whole = torch.from_numpy(golden.pixels(folder / "golden.jpg", FIT, size).copy()).permute(0, 3, 1, 2).float()
+    whole = golden.pixels(folder / "golden.jpg", FIT, size).copy()
     rows, pictures = [], []
     for name, (wording, strengths, harm) in LADDERS.items():
         row: dict[str, Any] = {"harm": name, "right": None, "wrong": None}
         for strength in strengths:
-            harmed = harm(whole, strength, torch.Generator().manual_seed(SEED)).round().clamp(0, road.WHITE)
-            picture = harmed.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-            (probabilities,) = softmax(model.logits(picture), temperature)
-            answer, said = LABELS[int(probabilities.argmax())], wording.format(strength)
+            harmed = corrupted(whole, lambda one, random, harm=harm, strength=strength: harm(one, strength, random))
+            (probabilities,) = softmax(model.logits(harmed), temperature)
+            answer, confidence = LABELS[int(probabilities.argmax())], float(probabilities.max())
+            said = wording.format(strength, size)
             if answer != golden.TYPE:
-                row |= {"wrong": said, "answer": answer, "confidence": float(probabilities.max())}
-                pictures.append((f"{name}, {said}: {answer} {probabilities.max():.2f}", picture[0]))
+                row |= {"wrong": said, "answer": answer, "confidence": confidence}
+                pictures.append((f"{name}, {said}\n{answer} {confidence:.2f}", harmed[0]))
                 break
             row["right"] = said
         rows.append(row)

@@ -20,10 +20,10 @@ from pictures import Pixels
 
 CHUNK = 64
 VIEWS = ("clean0", "hard1", "hard2", "night3", "night4")
-"""Kind and number; the first is the photo itself."""
+"""Kind and number; the first is the photo."""
 ORDER_SEED, SEEDS = 7, 1_000_003
-CLEAN, MILD, HARD, NIGHT = "clean", "mild", "hard", "night"
-"""The photo; another crop and other light; all that the road does; another crop by night."""
+CLEAN = "clean"
+"""The kind that is the photo itself; the others are `augment.py`'s."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use super::{Fixture, at, classification, daemon, event, outside, report, until, within};
+use super::{Fixture, PATIENCE, at, classification, daemon, event, outside, report, until, within};
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::record::Role;
@@ -121,7 +121,7 @@ fn a_damaged_database_is_replaced_while_the_unit_runs() {
     until("a write goes through", || store.record_audit(event("after", 0)).wait().is_ok());
     assert_eq!(damaged_files(fixture.directory.path()).len(), 1);
     // The accounts came along, readers see the fresh database, and the daemon was told.
-    assert_eq!(hears.recv_timeout(Duration::from_secs(300)).unwrap(), 1);
+    assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), 1);
     assert_eq!(store.users().wait().unwrap()[0].name, "ann");
     assert_eq!(store.report("r1").wait().unwrap().map(|found| found.id), None);
     assert_eq!(store.check().wait().unwrap(), Vec::<String>::new());

@@ -32,6 +32,9 @@ use crate::record::{
 };
 use crate::store::{Pending, Store, StoreSettings, database};
 
+/// A busy machine may take long for everything. Only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A store in a directory of its own.
 struct Fixture {
     directory: TempDir,
@@ -90,7 +93,7 @@ fn settings(directory: &TempDir) -> StoreSettings {
 
 fn outside(directory: &TempDir) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(directory.path().join(database::FILE_NAME)).unwrap();
-    connection.busy_timeout(Duration::from_secs(300)).unwrap();
+    connection.busy_timeout(PATIENCE).unwrap();
     connection
 }
 
@@ -103,9 +106,9 @@ fn daemon(directory: &TempDir) -> Store {
     Store::open_or_set_aside(settings(directory), Arc::new(Metrics::new().unwrap())).unwrap()
 }
 
-/// Waits until the condition holds; a busy machine may take long for everything.
+/// Waits until the condition holds.
 fn until(what: &str, condition: impl FnMut() -> bool) {
-    within(Duration::from_secs(300), what, condition);
+    within(PATIENCE, what, condition);
 }
 
 fn within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
