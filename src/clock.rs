@@ -26,6 +26,18 @@ pub struct Stamp {
     pub boot_id: Arc<str>,
 }
 
+impl Stamp {
+    /// The moment so long before, as this one's clock tells it.
+    #[must_use]
+    pub fn before(&self, time: Duration) -> Self {
+        Self {
+            at: self.at.checked_sub(time).unwrap_or(self.at),
+            monotonic: self.monotonic.saturating_sub(time),
+            ..self.clone()
+        }
+    }
+}
+
 /// Where the time comes from; a fake makes bad clocks testable.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Stamp;

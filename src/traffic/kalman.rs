@@ -17,6 +17,8 @@ const GROWTH: f32 = 0.8;
 /// Nobody passes faster than this many sizes a second at first sight.
 const SPEED_SIGMA: f32 = 4.0;
 const GROWTH_SIGMA: f32 = 0.7;
+/// How well its speed is known, in sizes a second, when all of it has just come into the picture.
+const ENTERED_SIGMA: f32 = 1.0;
 
 /// What a box was seen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,63 +73,101 @@ impl Axis {
     }
 }
 
+/// A box along one direction: its middle and the logarithm of its extent.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    middle: Axis,
+    extent: Axis,
+    /// The last look showed only a part of it.
+    partial: bool,
+}
+
+impl Span {
+    fn new(middle: f32, extent: f32, size: f32) -> Self {
+        Self {
+            middle: Axis::new(middle, PLACE_SIGMA * size, SPEED_SIGMA * size),
+            extent: Self::first(extent),
+            partial: false,
+        }
+    }
+
+    fn first(extent: f32) -> Axis {
+        Axis::new(extent.max(1.0).ln(), EXTENT_SIGMA, GROWTH_SIGMA)
+    }
+
+    fn predict(&mut self, seconds: f32, size: f32) {
+        self.middle.predict(seconds, ACCELERATION * size);
+        self.extent.predict(seconds, GROWTH);
+    }
+
+    /// Takes in a middle and an extent. `partial`: there is more of it beyond the picture's edge.
+    ///
+    /// What has come in of a vehicle grows as it comes, which tells nothing of how the vehicle will grow, and its middle moves
+    /// at half the vehicle's speed.
+    fn correct(&mut self, middle: f32, extent: f32, seen: Seen, size: f32, partial: bool) {
+        self.middle.correct(middle, PLACE_SIGMA * factor(seen) * size);
+        if partial || self.partial {
+            self.extent = Self::first(extent);
+        } else {
+            self.extent.correct(extent.max(1.0).ln(), EXTENT_SIGMA * factor(seen));
+        }
+        if self.partial && !partial {
+            self.middle.rate *= 2.0;
+            self.middle.rate_variance = self.middle.rate_variance.max((ENTERED_SIGMA * size).powi(2));
+        }
+        self.partial = partial;
+    }
+
+    fn length(&self) -> f32 {
+        // e^9 = 8103 pixels: nothing is larger, and nothing overflows.
+        self.extent.value.clamp(0.0, 9.0).exp()
+    }
+}
+
 /// The filter of one box.
 #[derive(Clone, Debug)]
 pub struct BoxFilter {
-    x: Axis,
-    y: Axis,
-    width: Axis,
-    height: Axis,
+    across: Span,
+    down: Span,
 }
 
 impl BoxFilter {
     #[must_use]
     pub fn new(rect: &Rect) -> Self {
-        let size = rect.size().max(1.0);
-        let (x, y) = rect.centre();
-        let place = |value| Axis::new(value, PLACE_SIGMA * size, SPEED_SIGMA * size);
-        let extent = |value: f32| Axis::new(value.max(1.0).ln(), EXTENT_SIGMA, GROWTH_SIGMA);
-        Self { x: place(x), y: place(y), width: extent(rect.width()), height: extent(rect.height()) }
+        let ((x, y), size) = (rect.centre(), size(rect));
+        Self { across: Span::new(x, rect.width(), size), down: Span::new(y, rect.height(), size) }
     }
 
     /// Moves on in time.
     pub fn predict(&mut self, seconds: f32) {
         let size = self.rect().size();
-        self.x.predict(seconds, ACCELERATION * size);
-        self.y.predict(seconds, ACCELERATION * size);
-        self.width.predict(seconds, GROWTH);
-        self.height.predict(seconds, GROWTH);
+        self.across.predict(seconds, size);
+        self.down.predict(seconds, size);
     }
 
-    /// Takes in a box. `extent`: whether its width and height can be trusted; a box cut by the picture's edge cannot.
-    pub fn correct(&mut self, rect: &Rect, seen: Seen, extent: bool) {
-        let factor = factor(seen);
-        let (x, y) = rect.centre();
-        let place = place_sigma(rect, seen);
-        self.x.correct(x, place);
-        self.y.correct(y, place);
-        let trust = if extent { 1.0 } else { 2.0 };
-        self.width.correct(rect.width().max(1.0).ln(), EXTENT_SIGMA * factor * trust);
-        self.height.correct(rect.height().max(1.0).ln(), EXTENT_SIGMA * factor * trust);
+    /// Takes in a box. `partial`: whether the picture's edge hides some of its width, of its height.
+    pub fn correct(&mut self, rect: &Rect, seen: Seen, partial: (bool, bool)) {
+        let ((x, y), size) = (rect.centre(), size(rect));
+        self.across.correct(x, rect.width(), seen, size, partial.0);
+        self.down.correct(y, rect.height(), seen, size, partial.1);
     }
 
     /// How far a box lies from where it is expected, in standard deviations of what is known of its place.
     #[must_use]
     pub fn surprise(&self, rect: &Rect, seen: Seen) -> f32 {
-        let (x, y) = rect.centre();
-        let place = place_sigma(rect, seen);
-        self.x.surprise(x, place).hypot(self.y.surprise(y, place))
+        let ((x, y), place) = (rect.centre(), PLACE_SIGMA * factor(seen) * size(rect));
+        self.across.middle.surprise(x, place).hypot(self.down.middle.surprise(y, place))
     }
 
     /// Unseen for a while: the extent no longer grows, the place goes on.
     pub fn coast(&mut self) {
-        self.width.rate *= 0.8;
-        self.height.rate *= 0.8;
+        self.across.extent.rate = 0.0;
+        self.down.extent.rate = 0.0;
     }
 
     /// It stands: until the next look nothing moves it.
     pub fn settle(&mut self) {
-        for axis in [&mut self.x, &mut self.y] {
+        for axis in [&mut self.across.middle, &mut self.down.middle] {
             let size = axis.value_variance.sqrt() / PLACE_SIGMA;
             axis.rate = 0.0;
             axis.rate_variance = (0.5 * size).powi(2);
@@ -136,28 +176,22 @@ impl BoxFilter {
 
     #[must_use]
     pub fn rect(&self) -> Rect {
-        // e^9 = 8103 pixels: nothing is larger, and nothing overflows.
-        Rect::around(
-            (self.x.value, self.y.value),
-            self.width.value.clamp(0.0, 9.0).exp(),
-            self.height.value.clamp(0.0, 9.0).exp(),
-        )
+        Rect::around((self.across.middle.value, self.down.middle.value), self.across.length(), self.down.length())
     }
 
     /// Pixels a second.
     #[must_use]
     pub fn velocity(&self) -> (f32, f32) {
-        (self.x.rate, self.y.rate)
+        (self.across.middle.rate, self.down.middle.rate)
     }
+}
+
+fn size(rect: &Rect) -> f32 {
+    rect.size().max(1.0)
 }
 
 fn factor(seen: Seen) -> f32 {
     if seen == Seen::Blob { BLOB_FACTOR } else { 1.0 }
-}
-
-/// Pixels by which the middle of a box is uncertain.
-fn place_sigma(rect: &Rect, seen: Seen) -> f32 {
-    PLACE_SIGMA * factor(seen) * rect.size().max(1.0)
 }
 
 #[cfg(test)]
@@ -170,7 +204,7 @@ mod tests {
         let mut filter = BoxFilter::new(&at(0.0));
         for step in 1..=8 {
             filter.predict(0.1);
-            filter.correct(&at(step as f32), Seen::Detector, true);
+            filter.correct(&at(step as f32), Seen::Detector, (false, false));
         }
         let (across, down) = filter.velocity();
         assert!((across - 80.0).abs() < 4.0 && (down - 40.0).abs() < 3.0, "{across} {down}");
@@ -190,8 +224,29 @@ mod tests {
         for gap in [0.04, 0.2, 0.1, 0.04, 0.3, 0.08] {
             now += gap;
             filter.predict(gap);
-            filter.correct(&at(now), Seen::Detector, true);
+            filter.correct(&at(now), Seen::Detector, (false, false));
         }
         assert!((filter.velocity().0 - 100.0).abs() < 6.0, "{:?}", filter.velocity());
+    }
+
+    #[test]
+    fn a_vehicle_that_comes_in_is_expected_where_it_will_be_once_all_of_it_is_seen() {
+        // 60 pixels long, 100 pixels a second: its front is at 10 when it is seen first.
+        let at = |step: f32| {
+            let front = 10.0 + 10.0 * step;
+            Rect { left: (front - 60.0_f32).max(0.0), top: 100.0, right: front, bottom: 130.0 }
+        };
+        let mut filter = BoxFilter::new(&at(0.0));
+        for step in 1..=7 {
+            filter.predict(0.1);
+            let seen = at(step as f32);
+            filter.correct(&seen, Seen::Detector, (seen.left == 0.0, false));
+        }
+        filter.predict(0.1);
+        assert!(filter.rect().iou(&at(8.0)) > 0.85, "{:?}, it is at {:?}", filter.rect(), at(8.0));
+        // And it does not grow any more while nobody sees it.
+        filter.coast();
+        filter.predict(0.5);
+        assert!((filter.rect().width() - 60.0).abs() < 6.0, "{:?}", filter.rect());
     }
 }

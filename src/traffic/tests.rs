@@ -181,7 +181,8 @@ fn score(road: &[Vehicle], counted: &[(f64, String)]) -> Score {
         let off = |(from, until): (f64, f64)| (from - at).max(at - until).max(0.0);
         let mut candidates: Vec<_> =
             truth.iter_mut().filter(|entry| entry.1 == direction && off(entry.0) < 1.0).collect();
-        candidates.sort_by(|a, b| off(a.0).total_cmp(&off(b.0)));
+        // In the order of time to who passes first: no other way pairs more.
+        candidates.sort_by(|a, b| a.0.1.total_cmp(&b.0.1));
         let some = !candidates.is_empty();
         match candidates.into_iter().find(|entry| !entry.2) {
             Some(entry) => {
@@ -207,22 +208,28 @@ fn drive(road: &[Vehicle], mut look: impl FnMut(f64, &mut Tracker)) -> Vec<(f64,
     tracker.finish();
     counted.extend(tracker.departed());
     let told = |departed: Departed| departed.track.counted.map(|counted| (counted.at, counted.direction.unwrap()));
-    counted.into_iter().filter_map(told).collect()
+    let mut counted: Vec<_> = counted.into_iter().filter_map(told).collect();
+    counted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    counted
 }
 
 #[test]
 fn two_hundred_vehicles_are_counted_once_each() {
-    let mut chance = Chance(7);
-    let road = road(200, &mut chance);
     let still = still();
-    let counted = drive(&road, |now, tracker| {
-        let found = detections(&road, now, &mut chance);
-        let moment = Moment { at: now, stamp: stamp(now) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
-    });
-    let Score { right, missed, wrong, double } = score(&road, &counted);
-    assert!(right >= 190 && missed <= 10, "{right} of 200 found, {missed} missed, {wrong} invented, {double} double");
-    assert!(wrong + double <= 10 && double == 0, "{wrong} invented, {double} counted twice");
+    for seed in 1..=7 {
+        let mut chance = Chance(seed);
+        let road = road(200, &mut chance);
+        let counted = drive(&road, |now, tracker| {
+            let found = detections(&road, now, &mut chance);
+            let moment = Moment { at: now, stamp: stamp(now) };
+            tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+        });
+        let Score { right, missed, wrong, double } = score(&road, &counted);
+        assert!(
+            right >= 190 && wrong + double == 0,
+            "seed {seed}: {right} of 200 found, {missed} missed, {wrong} invented, {double} counted twice"
+        );
+    }
 }
 
 #[test]

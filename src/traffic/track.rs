@@ -1,17 +1,21 @@
 //! One vehicle followed from picture to picture.
 
+use std::time::Duration;
+
 use crate::clock::Stamp;
 use crate::frame::Rect;
 use crate::traffic::kalman::{BoxFilter, Seen};
-use crate::traffic::layout::{Layout, Point};
+use crate::traffic::layout::{CountingLine, Layout, Point};
 use crate::traffic::sighting::Sighting;
 
 /// Scores from which a detection is sure of itself, and starts a track.
 pub(super) const SCORE_SURE: f32 = 0.4;
-/// Sightings after which a track is believed, the better ones counting more.
+/// Sightings after which a track is believed, and of how many of them the detector must have been sure.
 const BELIEVED_SIGHTINGS: u32 = 3;
-/// The same where the detector is seldom sure.
+const BELIEVED_SURE: u32 = 2;
+/// The same where the detector is seldom sure; it must also be seen in one of so many looks.
 const DOUBTFUL_SIGHTINGS: u32 = 6;
+const DOUBTFUL_LOOKS: u32 = 3;
 /// Of the path of what was never detected, how much must be progress: leaves sway, vehicles go somewhere.
 const BLOB_STRAIGHTNESS: f32 = 0.6;
 /// What was never detected must be seen this often, this long, and move by this many of its sizes.
@@ -35,6 +39,10 @@ const CROSSING_MOVE_MIN: f32 = 0.6;
 const LATE_START_MAX: f32 = 0.8;
 /// Slower than this many sizes a second is standing.
 pub(super) const STANDING_SPEED: f32 = 0.15;
+/// What was seen so often and is quicker than so many sizes a second does not turn back by this share of its size.
+const TURNING_SIGHTINGS: u32 = 4;
+const TURNING_SPEED: f32 = 0.5;
+const TURNING_SHARE: f32 = 0.05;
 /// Somebody who moves faster than this many heights a second rides something.
 const RIDING_SPEED: f32 = 2.2;
 /// Without lines: the share of the picture's diagonal that a vehicle has to move through.
@@ -49,9 +57,10 @@ pub struct Moment {
 }
 
 /// Where a track was seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Place {
     at: f64,
+    stamp: Stamp,
     rect: Rect,
     /// Not cut by the picture's edge.
     whole: bool,
@@ -96,6 +105,8 @@ pub struct Track {
     /// What `sure` was when it was taken for nothing but other vehicles.
     ghost_since: Option<u32>,
     speed_max: f32,
+    /// Looks since it was first seen.
+    looks: u32,
     /// Looks since it was last seen, and how often it was seen since the last gap.
     missed: u32,
     steady: u32,
@@ -114,7 +125,7 @@ impl Track {
     #[must_use]
     pub fn new(id: u64, sighting: &Sighting, moment: &Moment, layout: &Layout) -> Self {
         let rect = sighting.rect;
-        let side = |line: &crate::traffic::layout::CountingLine| (line.side(rect.centre()), line.half_extent(&rect));
+        let side = |line: &CountingLine| (line.side(rect.centre()), line.half_extent(&rect));
         let mut track = Self {
             id,
             filter: BoxFilter::new(&rect),
@@ -130,6 +141,7 @@ impl Track {
             sure: 0,
             ghost_since: None,
             speed_max: 0.0,
+            looks: 1,
             missed: 0,
             steady: 0,
             sides: layout.lines.iter().map(side).collect(),
@@ -148,10 +160,26 @@ impl Track {
         self.filter.rect()
     }
 
+    /// Where it was seen last.
+    #[must_use]
+    pub fn last_seen(&self) -> Rect {
+        self.places.last().map_or(self.origin, |place| place.rect)
+    }
+
     /// How far a box lies from where it is expected, in standard deviations.
     #[must_use]
     pub fn surprise(&self, rect: &Rect, seen: Seen) -> f32 {
         self.filter.surprise(rect, seen)
+    }
+
+    /// Whether a box lies behind where it was seen last, though it moves: another vehicle that comes the other way.
+    #[must_use]
+    pub fn turns_back(&self, rect: &Rect) -> bool {
+        let ((across, down), (x, y), (last_x, last_y)) =
+            (self.filter.velocity(), rect.centre(), self.last_seen().centre());
+        let on = ((x - last_x) * across + (y - last_y) * down) / across.hypot(down).max(f32::EPSILON);
+        let moves = self.sightings() >= TURNING_SIGHTINGS && self.speed() >= TURNING_SPEED;
+        moves && on < -TURNING_SHARE * rect.size()
     }
 
     /// Sizes a second.
@@ -204,6 +232,12 @@ impl Track {
         self.detections > 0 && self.sure * 2 <= self.detections
     }
 
+    /// Whether the detector was sure of it in a larger share of its looks than of another.
+    #[must_use]
+    pub fn surer_than(&self, other: &Self) -> bool {
+        self.sure * other.detections > other.sure * self.detections
+    }
+
     /// It is not believed until the detector has been sure of it again a few times.
     pub fn take_for_ghost(&mut self) {
         self.ghost_since = Some(self.sure);
@@ -233,6 +267,7 @@ impl Track {
 
     pub fn predict(&mut self, seconds: f32, unseen: bool) {
         self.missed += 1;
+        self.looks += 1;
         self.filter.predict(seconds);
         if unseen {
             self.filter.coast();
@@ -244,12 +279,22 @@ impl Track {
         self.filter = BoxFilter::new(rect);
         self.filter.settle();
         self.last = moment.clone();
+        if let Some(place) = self.places.last_mut() {
+            (place.at, place.stamp) = (moment.at, moment.stamp.clone());
+        }
     }
 
-    /// Takes in a sighting. `cut`: its box touches the picture's edge.
-    pub fn see(&mut self, sighting: &Sighting, moment: &Moment, cut: bool) {
-        self.filter.correct(&sighting.rect, sighting.seen, !cut);
-        self.note(sighting, moment, !cut);
+    /// Takes in a sighting. `cut`: its box touches the picture's edge at the left or right, at the top or bottom.
+    pub fn see(&mut self, sighting: &Sighting, moment: &Moment, cut: (bool, bool)) {
+        let partial = if self.known_whole() { (false, false) } else { cut };
+        self.filter.correct(&sighting.rect, sighting.seen, partial);
+        self.note(sighting, moment, cut == (false, false));
+    }
+
+    /// Takes in a sighting of it where it was seen last: it has stopped.
+    pub fn stop(&mut self, sighting: &Sighting, moment: &Moment, cut: (bool, bool)) {
+        self.filter = BoxFilter::new(&sighting.rect);
+        self.note(sighting, moment, cut == (false, false));
     }
 
     fn note(&mut self, sighting: &Sighting, moment: &Moment, whole: bool) {
@@ -278,7 +323,7 @@ impl Track {
             self.speed_max =
                 self.speed_max.max(self.filter.velocity().0.hypot(self.filter.velocity().1) / rect.height().max(1.0));
         }
-        self.places.push(Place { at: moment.at, rect, whole });
+        self.places.push(Place { at: moment.at, stamp: moment.stamp.clone(), rect, whole });
         if self.places.len() > PLACES_MAX {
             self.places.remove(0);
         }
@@ -303,11 +348,13 @@ impl Track {
         if walks || self.is_ghost() {
             return false;
         }
-        if self.detections >= 2 {
-            return self.sightings() >= if self.doubtful() { DOUBTFUL_SIGHTINGS } else { BELIEVED_SIGHTINGS };
+        let seldom = DOUBTFUL_SIGHTINGS.max(self.looks / DOUBTFUL_LOOKS);
+        let needed = if self.doubtful() { seldom } else { BELIEVED_SIGHTINGS };
+        if self.sure >= BELIEVED_SURE && self.sightings() >= needed {
+            return true;
         }
         let moved = self.displacement();
-        self.sightings() >= BLOB_SIGHTINGS
+        self.blobs >= BLOB_SIGHTINGS
             && self.last.at - self.started.at >= BLOB_SECONDS
             && moved >= BLOB_SIZES_MOVED * self.rect().size()
             && moved >= BLOB_STRAIGHTNESS * self.path
@@ -331,15 +378,32 @@ impl Track {
             let late = already_there && (0.0..LATE_START_MAX * first_half).contains(&first) && side >= half;
             // Its front is across, and nobody will see the rest.
             let last = ends && first < 0.0 && side >= -half;
-            let centre = rect.centre();
+            let (at, stamp, centre) = self
+                .crossed_at(line, forward)
+                .filter(|_| crossed)
+                .unwrap_or_else(|| (moment.at, moment.stamp.clone(), rect.centre()));
             (crossed || late || last).then(|| Counted {
                 line: Some(line.name.clone()),
                 direction: Some(line.direction(forward).to_owned()),
                 lane: layout.lane(centre).map(str::to_owned),
-                stamp: moment.stamp.clone(),
-                at: moment.at,
+                stamp,
+                at,
             })
         })
+    }
+
+    /// When and where its middle was on a line that it is across now, between the looks before and after: it may have been
+    /// hidden then, or not believed yet. None when it was not seen on both sides lately.
+    fn crossed_at(&self, line: &CountingLine, forward: bool) -> Option<(f64, Stamp, Point)> {
+        let across = |place: &Place| line.side(place.rect.centre()) * if forward { 1.0 } else { -1.0 };
+        let after = self.places.iter().rposition(|place| across(place) < 0.0)? + 1;
+        let (before, after) = (self.places.get(after - 1)?, self.places.get(after)?);
+        let share = across(before) / (across(before) - across(after));
+        let since = (after.at - before.at) * f64::from(1.0 - share);
+        let stamp = after.stamp.before(Duration::try_from_secs_f64(since).ok()?);
+        let (from, to) = (before.rect.centre(), after.rect.centre());
+        let place = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+        Some((after.at - since, stamp, place))
     }
 
     /// Without lines: whether it has moved through the picture.

@@ -47,15 +47,18 @@ struct Score {
     invented: usize,
 }
 
-/// Pairs what was counted with what passed: same direction, nearest in time.
+/// Pairs what was counted with what passed in the same direction then: both in the order of time, so that no other way pairs
+/// more.
 fn score(truth: &[Truth], counted: &[(f64, String)]) -> Score {
     let mut score = Score::default();
     let mut open = vec![true; truth.len()];
+    let mut counted: Vec<_> = counted.iter().collect();
+    counted.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (at, direction) in counted {
         let off = |one: &Truth| (one.from - at).max(at - one.until).max(0.0);
         let mut near: Vec<usize> =
-            (0..truth.len()).filter(|&n| truth[n].direction == direction && off(&truth[n]) <= OFF_MAX).collect();
-        near.sort_by(|&a, &b| off(&truth[a]).total_cmp(&off(&truth[b])));
+            (0..truth.len()).filter(|&n| truth[n].direction == *direction && off(&truth[n]) <= OFF_MAX).collect();
+        near.sort_by(|&a, &b| truth[a].until.total_cmp(&truth[b].until));
         match near.iter().find(|&&n| open[n]) {
             Some(&n) => {
                 open[n] = false;

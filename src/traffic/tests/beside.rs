@@ -20,10 +20,18 @@ fn shown(x: f32, ground: f32, (width, height): (f32, f32), score: f32) -> Option
 
 /// The directions of what is counted when a detector sees this at these seconds.
 fn counted(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<String> {
+    let departed = departed(seconds, seen).into_iter();
+    let mut ways: Vec<_> = departed.filter_map(|departed| departed.track.counted?.direction).collect();
+    ways.sort();
+    ways
+}
+
+/// What has passed when a detector sees this at these seconds.
+fn departed(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<Departed> {
     let still = still();
     let mut tracker = Tracker::new(upright());
     let mut chance = Chance(17);
-    let mut counted = Vec::new();
+    let mut departed = Vec::new();
     for frame in 0..(seconds * FPS) as usize {
         let at = frame as f64 / FPS;
         let mut found: Vec<Detection> = seen(at as f32).into_iter().flatten().collect();
@@ -38,14 +46,11 @@ fn counted(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<St
             detections: Some(&found),
             sight: &still,
         });
-        counted.extend(tracker.departed());
+        departed.extend(tracker.departed());
     }
     tracker.finish();
-    counted.extend(tracker.departed());
-    let mut ways: Vec<_> =
-        counted.into_iter().filter_map(|departed| departed.track.counted?.direction.clone()).collect();
-    ways.sort();
-    ways
+    departed.extend(tracker.departed());
+    departed
 }
 
 const CAR: (f32, f32) = (95.0, 38.0);
@@ -139,4 +144,37 @@ fn a_slow_camera_counts_too() {
     }
     tracker.finish();
     assert_eq!(tracker.departed().len(), 1);
+}
+
+#[test]
+fn who_stops_at_once_just_before_the_line_is_not_taken_across() {
+    // Between two looks it stops, as it seems when another hides its braking, stands, and drives on.
+    let ways = counted(8.0, |now| {
+        let x = 280.0 - 400.0 * (0.8 - now).max(0.0) + 200.0 * (now - 6.0).max(0.0);
+        vec![shown(x, 225.0, CAR, 0.6)]
+    });
+    assert_eq!(ways, ["right"]);
+}
+
+#[test]
+fn what_crossed_behind_another_is_counted_at_the_moment_it_crossed() {
+    // A car is hidden by a standing bus from 80 pixels before the line to 80 behind it, which it crosses after 2.5 seconds.
+    let seen = departed(5.0, |now| {
+        let car = 620.0 - 120.0 * now;
+        vec![((car - 320.0).abs() > 80.0).then(|| shown(car, 225.0, CAR, 0.6)).flatten()]
+    });
+    let at: Vec<f64> = seen.iter().filter_map(|departed| Some(departed.track.counted.as_ref()?.at)).collect();
+    let stamped = seen[0].track.counted.as_ref().unwrap().stamp.monotonic.as_secs_f64();
+    assert!(at.len() == 1 && (at[0] - 2.5).abs() < 0.1 && (stamped - at[0]).abs() < 1e-6, "{at:?} {stamped}");
+}
+
+#[test]
+fn who_is_seen_weakly_all_the_way_and_well_at_last_counts() {
+    // Beside a nearer one, the detector is sure of it only behind the line.
+    let ways = counted(6.0, |now| {
+        let x = -60.0 + 130.0 * now;
+        let score = if now > 3.2 { 0.5 } else { 0.36 };
+        vec![shown(x, 190.0, CAR, score), shown(x + 15.0, 260.0, (120.0, 50.0), 0.6)]
+    });
+    assert_eq!(ways, ["right", "right"]);
 }

@@ -1,0 +1,252 @@
+//! Which sighting is of which track: in rounds from the surest to the weakest, and which of the others begin new tracks.
+
+use crate::frame::Rect;
+use crate::traffic::kalman::Seen;
+use crate::traffic::sighting::{Sighting, blob_sightings, pairs, same_vehicle, sightings};
+use crate::traffic::track::{SCORE_SURE, Track};
+use crate::traffic::tracker::{KNOWN_SIGHTINGS, LOST_NEW_SECONDS, Look, Tracker};
+
+/// Score from which a detection continues a track.
+const SCORE_WEAK: f32 = 0.2;
+/// Score from which a detection starts a track all the same, which then has to be seen more often.
+const SCORE_TENTATIVE: f32 = 0.35;
+/// Boxes are grown by this share before their overlap is measured, so that quick ones meet (C-BIoU, Yang et al. 2023).
+const REACH: f32 = 0.3;
+/// The same while a track's speed is hardly known: it was seen no more often than this.
+const REACH_NEW: f32 = 0.7;
+const NEW_SIGHTINGS: u32 = 2;
+/// What a sighting must overlap with a track so grown: a sure one, a weak one, a patch of motion.
+const LIKENESS_MIN: f32 = 0.12;
+const LIKENESS_WEAK_MIN: f32 = 0.35;
+const LIKENESS_BLOB_MIN: f32 = 0.25;
+/// A box farther from where a track is expected, in standard deviations, is of another vehicle.
+const SURPRISE_MAX: f32 = 4.0;
+/// What overlaps by more with where a vehicle was seen last is that vehicle, which has stopped.
+const STOPPED_IOU: f32 = 0.5;
+/// A box that lies within a vehicle that is seen by more than this share is a part of that one.
+const WITHIN_SHARE: f32 = 0.9;
+/// A box does not become this many times larger or smaller from one look to the next.
+const AREA_RATIO_MAX: f32 = 3.5;
+/// A standing vehicle that nothing moves in front of is kept for this long without being seen.
+const STANDING_SECONDS: f64 = 600.0;
+/// Share of a standing vehicle's cells that may change without it having left.
+const STILL_ACTIVITY: f32 = 0.08;
+/// A blob that covers this share of a track, or the other way round, belongs to it.
+const EXPLAINED: f32 = 0.25;
+/// The least side of a blob that may become a vehicle, as a share of the picture's height.
+const BLOB_SIDE_MIN: f32 = 0.045;
+/// A box that contains two tracks by this share, which overlap each other by less than that and cover so much of it
+/// together, is of both; unless there is a track of its own size.
+const MEMBER_SHARE: f32 = 0.7;
+const MEMBERS_IOU_MAX: f32 = 0.3;
+const GROUP_COVERED: f32 = 0.6;
+const SAME_SIZE_IOU: f32 = 0.6;
+/// More tracks than any road shows at once.
+const TRACKS_MAX: usize = 256;
+
+/// Sides of a box that lie on the picture's edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cut {
+    left: bool,
+    top: bool,
+    right: bool,
+    bottom: bool,
+}
+
+impl Tracker {
+    pub(super) fn associate(&mut self, look: &Look<'_>) {
+        let counts = |point| self.layout.counts_at(point);
+        let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
+        let (sure, weak): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .filter(|found| found.score >= SCORE_WEAK && !self.is_group(&found.rect))
+            .partition(|found| found.score >= SCORE_SURE);
+        let size_min = BLOB_SIDE_MIN * self.picture.1;
+        let blobs = blob_sightings(&look.sight.blobs, size_min, counts);
+        // Who is believed comes first, lest a mistake takes a vehicle's place.
+        let (mut free, mut unproven): (Vec<usize>, Vec<usize>) =
+            (0..self.tracks.len()).partition(|&at| self.tracks[at].believed());
+        let fresh = self.round(look, &mut free, &sure, LIKENESS_MIN);
+        let fresh = self.round(look, &mut unproven, &fresh, LIKENESS_MIN);
+        let faint = self.round(look, &mut free, &weak, LIKENESS_WEAK_MIN);
+        let fresh = self.stopped(look, &mut free, &fresh);
+        let faint = self.round(look, &mut unproven, &faint, LIKENESS_WEAK_MIN);
+        free.append(&mut unproven);
+        // A blob of several vehicles tells nothing of any one.
+        let alone: Vec<Sighting> = blobs
+            .iter()
+            .filter(|blob| self.tracks.iter().filter(|track| track.rect().containment(&blob.rect) > 0.5).count() <= 1)
+            .copied()
+            .collect();
+        self.round(look, &mut free, &alone, LIKENESS_BLOB_MIN);
+        for &at in &free {
+            self.keep_if_standing(at, look);
+        }
+        let faint = faint.iter().filter(|sighting| sighting.score >= SCORE_TENTATIVE && !sighting.person);
+        for sighting in fresh.iter().chain(faint) {
+            self.start_from_detection(sighting, look);
+        }
+        let persons: Vec<Rect> =
+            sure.iter().chain(&weak).filter(|found| found.person).map(|found| found.rect).collect();
+        for blob in blobs {
+            self.start_from_blob(&blob, &persons, look);
+        }
+    }
+
+    /// Whether a box is of several vehicles side by side that are followed one by one: it tells nothing of any one.
+    fn is_group(&self, rect: &Rect) -> bool {
+        let known = || self.tracks.iter().filter(|track| track.believed()).map(Track::rect);
+        if known().any(|track| track.iou(rect) > SAME_SIZE_IOU) {
+            return false;
+        }
+        let within: Vec<Rect> = known().filter(|track| track.overlap(rect) > MEMBER_SHARE * track.area()).collect();
+        let apart = |a: &Rect| within.iter().any(|b| a.iou(b) < MEMBERS_IOU_MAX);
+        within.iter().any(apart) && rect.covered(&within) > GROUP_COVERED
+    }
+
+    /// Whether a box lies within a vehicle that is seen now: a part of it, or what can be seen over and through it.
+    fn is_part(&self, rect: &Rect) -> bool {
+        self.tracks.iter().any(|track| {
+            let within = track.rect().overlap(rect) > WITHIN_SHARE * rect.area();
+            within && track.seen_now() && track.believed() && !track.doubtful()
+        })
+    }
+
+    /// Gives sightings to the free tracks that expect them, and returns those that nobody expected.
+    fn round(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting], least: f32) -> Vec<Sighting> {
+        let fit = |tracker: &Self, track: &Track, sighting: &Sighting| {
+            let likeness = tracker.likeness(track, sighting);
+            if likeness >= least { likeness } else { 0.0 }
+        };
+        self.give(free, sightings, fit, |track, sighting, cut| track.see(sighting, &look.moment, cut))
+    }
+
+    /// Gives sightings to vehicles that are where they were seen last, though they were expected farther on: they have stopped
+    /// (observation-centric recovery, Cao et al. 2023). Returns the other sightings.
+    fn stopped(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting]) -> Vec<Sighting> {
+        let fit = |_: &Self, track: &Track, sighting: &Sighting| {
+            let recent = look.moment.at - track.last.at < LOST_NEW_SECONDS && !track.blob_only();
+            let overlap = track.last_seen().iou(&sighting.rect);
+            if recent && overlap > STOPPED_IOU { overlap } else { 0.0 }
+        };
+        self.give(free, sightings, fit, |track, sighting, cut| track.stop(sighting, &look.moment, cut))
+    }
+
+    /// Gives sightings to the free tracks that they fit (above 0), the best first, and returns the others.
+    fn give(
+        &mut self,
+        free: &mut Vec<usize>,
+        sightings: &[Sighting],
+        fit: impl Fn(&Self, &Track, &Sighting) -> f32,
+        take: impl Fn(&mut Track, &Sighting, (bool, bool)),
+    ) -> Vec<Sighting> {
+        let likeness = |track: usize, sighting: usize| fit(self, &self.tracks[free[track]], &sightings[sighting]);
+        let pairs = pairs(free.len(), sightings.len(), likeness);
+        for &(track, sighting) in &pairs {
+            let (track, seen) = (free[track], sightings[sighting]);
+            let whole = Sighting { rect: self.completed(&self.tracks[track], &seen.rect), ..seen };
+            let cut = self.cut_sides(&seen.rect);
+            take(&mut self.tracks[track], &whole, (cut.left || cut.right, cut.top || cut.bottom));
+        }
+        let (given, taken): (Vec<usize>, Vec<usize>) =
+            pairs.into_iter().map(|(track, sighting)| (free[track], sighting)).unzip();
+        free.retain(|track| !given.contains(track));
+        sightings.iter().enumerate().filter(|(at, _)| !taken.contains(at)).map(|(_, sighting)| *sighting).collect()
+    }
+
+    /// 0…1: how well a sighting fits a track.
+    fn likeness(&self, track: &Track, sighting: &Sighting) -> f32 {
+        let (expected, seen) = (track.rect(), self.completed(track, &sighting.rect));
+        let new = track.sightings() <= NEW_SIGHTINGS;
+        let ratio = (seen.area() / expected.area().max(1.0)).max(expected.area() / seen.area().max(1.0));
+        let blob = sighting.seen == Seen::Blob || track.blob_only();
+        let cut = self.cut(&sighting.rect);
+        // What the picture's edge cuts may be smaller than it was, and larger while it has only begun to come in.
+        let excused = blob || (cut && (new || seen.area() < expected.area()));
+        let another = (ratio > AREA_RATIO_MAX && !excused)
+            || track.surprise(&seen, sighting.seen) > SURPRISE_MAX
+            || (cut && track.turns_back(&seen));
+        if another {
+            return 0.0;
+        }
+        let reach = match sighting.seen {
+            Seen::Blob if !track.blob_only() => 0.0,
+            _ if new => REACH_NEW,
+            _ => REACH,
+        };
+        expected.grown(reach).iou(&seen.grown(reach))
+    }
+
+    /// Whether a box touches the picture's edge.
+    fn cut(&self, rect: &Rect) -> bool {
+        let cut = self.cut_sides(rect);
+        cut != Cut::default()
+    }
+
+    fn cut_sides(&self, rect: &Rect) -> Cut {
+        let margin = 0.01 * self.picture.1;
+        Cut {
+            left: rect.left < margin,
+            top: rect.top < margin,
+            right: rect.right > self.picture.0 - margin,
+            bottom: rect.bottom > self.picture.1 - margin,
+        }
+    }
+
+    /// A vehicle that the picture's edge cuts is as large as it was when it was seen whole: the middle of what is left of it
+    /// moves at half its speed, and its place is told by the side that can be seen.
+    fn completed(&self, track: &Track, rect: &Rect) -> Rect {
+        let (cut, known, mut whole) = (self.cut_sides(rect), track.rect(), *rect);
+        if !track.known_whole() {
+            return whole;
+        }
+        match (cut.left, cut.right) {
+            (true, false) => whole.left = whole.left.min(rect.right - known.width()),
+            (false, true) => whole.right = whole.right.max(rect.left + known.width()),
+            _ => {}
+        }
+        match (cut.top, cut.bottom) {
+            (true, false) => whole.top = whole.top.min(rect.bottom - known.height()),
+            (false, true) => whole.bottom = whole.bottom.max(rect.top + known.height()),
+            _ => {}
+        }
+        whole
+    }
+
+    /// A vehicle that stood and before which nothing moved stands still.
+    fn keep_if_standing(&mut self, at: usize, look: &Look<'_>) {
+        let track = &mut self.tracks[at];
+        let rect = track.rect();
+        let quiet = look.sight.activity(&rect) <= STILL_ACTIVITY;
+        let there = look.detections.is_none() || track.blob_only() || look.sight.foreground_share(&rect) > 0.1;
+        let known = track.sightings() >= KNOWN_SIGHTINGS && look.moment.at - track.started.at > 0.5;
+        if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
+            track.rest(&look.moment, &rect);
+        }
+    }
+
+    fn start_from_detection(&mut self, sighting: &Sighting, look: &Look<'_>) {
+        let twin = |track: &Track| {
+            let fresh = look.moment.at - track.last.at < 0.3;
+            fresh && same_vehicle(&track.rect(), &sighting.rect)
+        };
+        if !self.tracks.iter().any(twin) && !self.is_part(&sighting.rect) {
+            self.start(sighting, look);
+        }
+    }
+
+    fn start_from_blob(&mut self, blob: &Sighting, persons: &[Rect], look: &Look<'_>) {
+        let explained = self.tracks.iter().map(Track::rect).any(|rect| rect.containment(&blob.rect) > EXPLAINED);
+        let person = persons.iter().any(|person| person.containment(&blob.rect) > 0.5);
+        if !explained && !person {
+            self.start(blob, look);
+        }
+    }
+
+    fn start(&mut self, sighting: &Sighting, look: &Look<'_>) {
+        if self.tracks.len() < TRACKS_MAX {
+            self.tracks.push(Track::new(self.next_id, sighting, &look.moment, &self.layout));
+            self.next_id += 1;
+        }
+    }
+}
