@@ -2,12 +2,22 @@
 //!
 //! Every coefficient has to be parsed, since codes have variable lengths, but AC coefficients are only skipped.
 
+use std::sync::LazyLock;
+
 use crate::imaging::header::array;
 use crate::imaging::jpeg::JpegHeader;
 use crate::imaging::standard_tables::{AC_CHROMA, AC_LUMA, DC_CHROMA, DC_LUMA};
 
 /// Codes up to this length are found with one look; longer ones are rare.
 const FAST_BITS: u32 = 10;
+/// Coefficients are skipped by so many bits at a time.
+const SKIP_BITS: u32 = 12;
+/// A block has a DC and 63 AC coefficients.
+const COEFFICIENTS: u32 = 64;
+/// A code of sixteen bits and a value of fifteen: what one coefficient takes at most.
+const COEFFICIENT_BITS_MAX: u32 = 31;
+/// So many bits of a read can be used, wherever in a byte it began.
+const READ_BITS: u32 = 57;
 /// A code has at most sixteen bits.
 const CODE_BITS_MAX: usize = 16;
 /// A read may look eight bytes beyond the last coded one.
@@ -42,9 +52,21 @@ struct Table {
     symbols: Vec<u8>,
 }
 
+/// What the next [`SKIP_BITS`] bits hold of whole AC coefficients with their values.
+#[derive(Clone, Copy, Default)]
+struct Skip {
+    /// Bits of all of them; 0 where not even one fits.
+    bits: u8,
+    /// Coefficients, those that are zero included.
+    coefficients: u8,
+    /// The block's end follows them, whose bits are counted.
+    ends: bool,
+}
+
 impl Table {
     /// From the counts of codes a length and the symbols in order (annex C).
-    fn new(counts: &[u8], symbols: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (counts, symbols) = bytes.split_at_checked(CODE_BITS_MAX)?;
         let mut table = Self {
             fast: vec![(0, 0); 1 << FAST_BITS],
             long: [(0, 0, 0); CODE_BITS_MAX + 1],
@@ -84,7 +106,82 @@ impl Table {
             Some((length, *symbol))
         })
     }
+
+    /// The AC coefficient that `bits` begin with: bits of its code and value, and how many coefficients it makes with the
+    /// zeros before it; none at the block's end (F.2.2.2).
+    #[inline]
+    fn coefficient(&self, bits: u64) -> Option<(u32, u32)> {
+        let (length, symbol) = self.look(bits)?;
+        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        Some((length + size, if size == 0 && run != 15 { 0 } else { run + 1 }))
+    }
+
+    /// What the first [`SKIP_BITS`] bits hold, as far as they tell it.
+    fn skip(&self, first: u64) -> Skip {
+        let mut skip = Skip::default();
+        while let Some((bits, coefficients)) = self.coefficient(first << skip.bits) {
+            let all = u32::from(skip.bits) + bits;
+            let beyond = u32::from(skip.coefficients) + coefficients;
+            if all > SKIP_BITS || beyond >= COEFFICIENTS {
+                break;
+            }
+            (skip.bits, skip.coefficients, skip.ends) = (all as u8, beyond as u8, coefficients == 0);
+            if skip.ends {
+                break;
+            }
+        }
+        skip
+    }
 }
+
+/// An AC table with what can be skipped at once.
+struct AcTable {
+    codes: Table,
+    skips: Vec<Skip>,
+}
+
+impl AcTable {
+    fn new(codes: Table) -> Self {
+        let skips = (0..1_u64 << SKIP_BITS).map(|first| codes.skip(first << (64 - SKIP_BITS))).collect();
+        Self { codes, skips }
+    }
+
+    /// Parses the rest of a block from `bit` on, behind its DC coefficient.
+    #[inline]
+    fn skip_block(&self, data: &[u8], bit: &mut usize) -> Option<()> {
+        let mut coefficient = 1;
+        loop {
+            let (mut word, mut left) = (bits(data, *bit)?, READ_BITS);
+            while left >= COEFFICIENT_BITS_MAX {
+                let skip = self.skips[(word >> (64 - SKIP_BITS)) as usize];
+                let (mut taken, mut ends) = (u32::from(skip.bits), skip.ends);
+                let beyond = coefficient + u32::from(skip.coefficients);
+                if taken > 0 && beyond < COEFFICIENTS {
+                    coefficient = beyond;
+                } else {
+                    // One alone: a long one, or the block's last, which no end follows.
+                    let (bits, coefficients) = self.codes.coefficient(word)?;
+                    (taken, ends) = (bits, coefficients == 0);
+                    coefficient += coefficients;
+                }
+                *bit += taken as usize;
+                if ends || coefficient >= COEFFICIENTS {
+                    return Some(());
+                }
+                word <<= taken;
+                left -= taken;
+            }
+        }
+    }
+}
+
+/// Annex K's tables, by their places; those of the AC coefficients with their bytes.
+static STANDARD_DC: LazyLock<Vec<Table>> =
+    LazyLock::new(|| [&DC_LUMA[..], &DC_CHROMA].iter().filter_map(|bytes| Table::read(&bytes[1..])).collect());
+static STANDARD_AC: LazyLock<Vec<(&[u8], AcTable)>> = LazyLock::new(|| {
+    let table = |bytes: &&'static [u8]| Some((*bytes, AcTable::new(Table::read(&bytes[1..])?)));
+    [&AC_LUMA[..], &AC_CHROMA].iter().filter_map(table).collect()
+});
 
 /// One component of the scan.
 struct Component {
@@ -102,8 +199,9 @@ struct Scan {
     /// Sampling of the frame: the largest of any component.
     across_max: usize,
     down_max: usize,
+    /// None: the standard's.
     dc: [Option<Table>; 4],
-    ac: [Option<Table>; 4],
+    ac: [Option<AcTable>; 4],
     /// DC quantisation step of luma.
     step: f32,
     /// MCUs between restart markers; 0: none.
@@ -115,9 +213,6 @@ struct Scan {
 impl Scan {
     fn of(bytes: &[u8]) -> Option<Self> {
         let mut scan = Self::default();
-        for standard in [&DC_LUMA[..], &DC_CHROMA, &AC_LUMA, &AC_CHROMA] {
-            scan.tables(standard)?;
-        }
         let mut steps = [0.0_f32; 4];
         // Identifier, sampling across and down, quantisation table.
         let mut frame: Vec<(u8, usize, usize, usize)> = Vec::new();
@@ -152,14 +247,25 @@ impl Scan {
     /// A DHT segment.
     fn tables(&mut self, mut body: &[u8]) -> Option<()> {
         while let Some((&place, rest)) = body.split_first() {
-            let counts = rest.get(..CODE_BITS_MAX)?;
-            let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            let symbols = rest.get(CODE_BITS_MAX..CODE_BITS_MAX + total)?;
-            let group = if place >> 4 == 0 { &mut self.dc } else { &mut self.ac };
-            *group.get_mut(usize::from(place & 15))? = Some(Table::new(counts, symbols)?);
-            body = rest.get(CODE_BITS_MAX + total..)?;
+            let total: usize = rest.get(..CODE_BITS_MAX)?.iter().map(|&count| usize::from(count)).sum();
+            let (table, rest) = rest.split_at_checked(CODE_BITS_MAX + total)?;
+            let at = usize::from(place & 15);
+            if place >> 4 == 0 {
+                *self.dc.get_mut(at)? = Some(Table::read(table)?);
+            } else {
+                let standard = STANDARD_AC.get(at).is_some_and(|(bytes, _)| bytes[1..] == *table);
+                *self.ac.get_mut(at)? = if standard { None } else { Some(AcTable::new(Table::read(table)?)) };
+            }
+            body = rest;
         }
         Some(())
+    }
+
+    /// The tables of a component: where a picture brings none, as those of many cameras do, the standard's hold.
+    fn tables_of(&self, component: &Component) -> Option<(&Table, &AcTable)> {
+        let dc = self.dc.get(component.dc)?.as_ref().or_else(|| STANDARD_DC.get(component.dc));
+        let ac = self.ac.get(component.ac)?.as_ref();
+        Some((dc?, ac.or_else(|| STANDARD_AC.get(component.ac).map(|(_, table)| table))?))
     }
 
     /// An SOS segment.
@@ -198,7 +304,7 @@ impl Scan {
             }
             let (column, row) = (number % columns * unit.0, number / columns * unit.1);
             for (component, previous) in self.components.iter().zip(&mut previous) {
-                let (dc, ac) = (self.dc.get(component.dc)?.as_ref()?, self.ac.get(component.ac)?.as_ref()?);
+                let (dc, ac) = self.tables_of(component)?;
                 let (across, down) = if interleaved { (component.across, component.down) } else { (1, 1) };
                 for block in 0..across * down {
                     *previous += block_difference(dc, ac, &data, &mut bit)?;
@@ -261,7 +367,7 @@ fn segment(coded: &[u8]) -> (Vec<u8>, &[u8]) {
     (data, &[])
 }
 
-/// At least 56 bits from `bit` on, the first one highest.
+/// [`READ_BITS`] bits and more from `bit` on, the first one highest.
 #[inline]
 fn bits(data: &[u8], bit: usize) -> Option<u64> {
     let word = data.get(bit / 8..)?.first_chunk::<8>()?;
@@ -270,7 +376,7 @@ fn bits(data: &[u8], bit: usize) -> Option<u64> {
 
 /// Parses one block and gives its DC coefficient's difference from the last one.
 #[inline]
-fn block_difference(dc: &Table, ac: &Table, data: &[u8], bit: &mut usize) -> Option<i32> {
+fn block_difference(dc: &Table, ac: &AcTable, data: &[u8], bit: &mut usize) -> Option<i32> {
     let word = bits(data, *bit)?;
     let (length, category) = dc.look(word)?;
     let category = u32::from(category);
@@ -284,15 +390,6 @@ fn block_difference(dc: &Table, ac: &Table, data: &[u8], bit: &mut usize) -> Opt
         difference = if value < 1 << (category - 1) { value - (1 << category) + 1 } else { value };
     }
     *bit += (length + category) as usize;
-    let mut coefficient = 1;
-    while coefficient < 64 {
-        let (length, symbol) = ac.look(bits(data, *bit)?)?;
-        let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        *bit += (length + size) as usize;
-        if size == 0 && run != 15 {
-            break;
-        }
-        coefficient += run + 1;
-    }
+    ac.skip_block(data, bit)?;
     Some(difference)
 }

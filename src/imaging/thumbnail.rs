@@ -115,9 +115,12 @@ mod tests {
     /// Each recording of `tests/pictures` shows the same scene, so block means tell whether coefficients were read right.
     fn check(name: &str) {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
-        let bytes = std::fs::read(path).unwrap();
-        let fast = thumbnail(&frame(&bytes), &LIMITS).unwrap();
-        let slow = Thumbnail::of(&decode(&bytes, name, &LIMITS).unwrap());
+        check_picture(name, &std::fs::read(path).unwrap());
+    }
+
+    fn check_picture(name: &str, bytes: &[u8]) {
+        let fast = thumbnail(&frame(bytes), &LIMITS).unwrap();
+        let slow = Thumbnail::of(&decode(bytes, name, &LIMITS).unwrap());
         assert_eq!(
             (fast.width, fast.height, fast.cell, fast.picture),
             (slow.width, slow.height, slow.cell, slow.picture)
@@ -137,6 +140,24 @@ mod tests {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
             assert!(dc::read(&std::fs::read(path).unwrap(), 1 << 20).is_some(), "{name} takes the short way");
             check(name);
+        }
+    }
+
+    #[test]
+    fn blocks_that_are_full_of_coefficients_are_read_to_their_last() {
+        // Noise at the best quality: long codes, and blocks that no end follows.
+        let mut chance = 1_u32;
+        let mut next = || {
+            chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (chance >> 24) as u8
+        };
+        let noise: Vec<u8> = (0..256 * 128 * 3).map(|_| next()).collect();
+        for quality in [60, 90, 100] {
+            let mut bytes = Vec::new();
+            let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
+            encoder.encode(&noise, 256, 128, image::ExtendedColorType::Rgb8).unwrap();
+            assert!(dc::read(&bytes, 1 << 20).is_some(), "{quality} takes the short way");
+            check_picture("noise", &bytes);
         }
     }
 
