@@ -2,8 +2,6 @@
 //!
 //! Every coefficient has to be parsed, since codes have variable lengths, but AC coefficients are only skipped.
 
-use std::sync::LazyLock;
-
 use crate::imaging::header::array;
 use crate::imaging::jpeg::JpegHeader;
 use crate::imaging::standard_tables::{AC_CHROMA, AC_LUMA, DC_CHROMA, DC_LUMA};
@@ -175,14 +173,6 @@ impl AcTable {
     }
 }
 
-/// Annex K's tables, by their places; those of the AC coefficients with their bytes.
-static STANDARD_DC: LazyLock<Vec<Table>> =
-    LazyLock::new(|| [&DC_LUMA[..], &DC_CHROMA].iter().filter_map(|bytes| Table::read(&bytes[1..])).collect());
-static STANDARD_AC: LazyLock<Vec<(&[u8], AcTable)>> = LazyLock::new(|| {
-    let table = |bytes: &&'static [u8]| Some((*bytes, AcTable::new(Table::read(&bytes[1..])?)));
-    [&AC_LUMA[..], &AC_CHROMA].iter().filter_map(table).collect()
-});
-
 /// One component of the scan.
 struct Component {
     across: usize,
@@ -199,7 +189,6 @@ struct Scan {
     /// Sampling of the frame: the largest of any component.
     across_max: usize,
     down_max: usize,
-    /// None: the standard's.
     dc: [Option<Table>; 4],
     ac: [Option<AcTable>; 4],
     /// DC quantisation step of luma.
@@ -236,6 +225,7 @@ impl Scan {
                 0xdd => scan.restart = usize::from(u16::from_be_bytes(array(body, 0)?)),
                 0xda => {
                     scan.start = at;
+                    scan.standard_tables()?;
                     scan.choose(body, &frame, &steps)?;
                     return Some(scan);
                 }
@@ -249,23 +239,28 @@ impl Scan {
         while let Some((&place, rest)) = body.split_first() {
             let total: usize = rest.get(..CODE_BITS_MAX)?.iter().map(|&count| usize::from(count)).sum();
             let (table, rest) = rest.split_at_checked(CODE_BITS_MAX + total)?;
-            let at = usize::from(place & 15);
+            let (table, at) = (Table::read(table)?, usize::from(place & 15));
             if place >> 4 == 0 {
-                *self.dc.get_mut(at)? = Some(Table::read(table)?);
+                *self.dc.get_mut(at)? = Some(table);
             } else {
-                let standard = STANDARD_AC.get(at).is_some_and(|(bytes, _)| bytes[1..] == *table);
-                *self.ac.get_mut(at)? = if standard { None } else { Some(AcTable::new(Table::read(table)?)) };
+                *self.ac.get_mut(at)? = Some(AcTable::new(table));
             }
             body = rest;
         }
         Some(())
     }
 
-    /// The tables of a component: where a picture brings none, as those of many cameras do, the standard's hold.
-    fn tables_of(&self, component: &Component) -> Option<(&Table, &AcTable)> {
-        let dc = self.dc.get(component.dc)?.as_ref().or_else(|| STANDARD_DC.get(component.dc));
-        let ac = self.ac.get(component.ac)?.as_ref();
-        Some((dc?, ac.or_else(|| STANDARD_AC.get(component.ac).map(|(_, table)| table))?))
+    /// The standard's tables, where a picture brings none: those of many cameras do not (annex K.3).
+    fn standard_tables(&mut self) -> Option<()> {
+        for (at, (dc, ac)) in [(&DC_LUMA, &AC_LUMA), (&DC_CHROMA, &AC_CHROMA)].into_iter().enumerate() {
+            if self.dc[at].is_none() {
+                self.tables(dc)?;
+            }
+            if self.ac[at].is_none() {
+                self.tables(ac)?;
+            }
+        }
+        Some(())
     }
 
     /// An SOS segment.
@@ -304,7 +299,7 @@ impl Scan {
             }
             let (column, row) = (number % columns * unit.0, number / columns * unit.1);
             for (component, previous) in self.components.iter().zip(&mut previous) {
-                let (dc, ac) = self.tables_of(component)?;
+                let (dc, ac) = (self.dc.get(component.dc)?.as_ref()?, self.ac.get(component.ac)?.as_ref()?);
                 let (across, down) = if interleaved { (component.across, component.down) } else { (1, 1) };
                 for block in 0..across * down {
                     *previous += block_difference(dc, ac, &data, &mut bit)?;

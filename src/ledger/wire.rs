@@ -39,7 +39,7 @@ pub struct PassageWire {
     /// Last frame of the track.
     #[salvo(schema(value_type = String, format = DateTime))]
     pub ended_at: Timestamp,
-    /// Decides the interval: the crossing of the line, or the middle of the track without one.
+    /// Decides the interval: the crossing of the line, or without one when it was seen last.
     #[salvo(schema(value_type = String, format = DateTime))]
     pub counted_at: Timestamp,
     /// False while the times may still be put right.

@@ -37,7 +37,7 @@ pub struct Passage {
     /// First and last frame of the track.
     pub started: Stamp,
     pub ended: Stamp,
-    /// When it is counted: the crossing of the line, or the middle of the track without one.
+    /// When it is counted: the crossing of the line, or without one when it was seen last.
     pub counted: Stamp,
     pub model: String,
     pub model_version: String,

@@ -27,6 +27,8 @@ const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 const RETENTION_STEPS_MAX: usize = 40;
 /// How long the clock must have been right, without a jump, before anything is too old by it.
 const CLOCK_SETTLED: Duration = Duration::from_secs(600);
+/// Passages wait for at most a minute (`traffic.passage_delay_ms`), stretches of watching for less.
+const RECORDED_LATE_MAX: Duration = Duration::from_secs(120);
 /// A larger difference between wall clock and monotonic clock within a tick is a jump.
 const CLOCK_JUMP_US: i64 = 5_000_000;
 
@@ -187,10 +189,9 @@ impl Round {
             let now = self.clock.now();
             let trusted_for = self.trusted.at(&now);
             // The second look: a clock that has just been set may be set once more.
-            if trusted_for.is_some_and(|trusted_for| !trusted_for.is_zero()) {
-                self.restamp(&store, &now);
-            } else {
-                self.restamped = false;
+            match trusted_for.filter(|trusted_for| !trusted_for.is_zero()) {
+                Some(trusted_for) => self.restamp(&store, &now, trusted_for),
+                None => self.restamped = false,
             }
             if Instant::now() >= self.next_retention {
                 self.next_retention = Instant::now() + RETENTION_PERIOD;
@@ -210,14 +211,16 @@ impl Round {
         }
     }
 
-    fn restamp(&mut self, store: &Store, now: &Stamp) {
+    fn restamp(&mut self, store: &Store, now: &Stamp, trusted_for: Duration) {
         if self.restamped {
             return;
         }
-        match store.restamp(now) {
-            Ok(0) => self.restamped = true,
+        let rows = store.restamp(now);
+        // What was seen before the clock was right may be recorded a while after.
+        self.restamped = rows.is_ok() && trusted_for >= RECORDED_LATE_MAX;
+        match rows {
+            Ok(0) => {}
             Ok(rows) => {
-                self.restamped = true;
                 store.0.metrics.store.restamped.inc_by(rows);
                 tracing::info!(rows, "the clock is right: records of this boot got their right times");
             }

@@ -83,12 +83,9 @@ struct Span {
 }
 
 impl Span {
-    fn new(middle: f32, extent: f32, size: f32) -> Self {
-        Self {
-            middle: Axis::new(middle, PLACE_SIGMA * size, SPEED_SIGMA * size),
-            extent: Self::first(extent),
-            partial: false,
-        }
+    fn new(middle: f32, extent: f32, size: f32, partial: bool) -> Self {
+        let middle = Axis::new(middle, PLACE_SIGMA * size, SPEED_SIGMA * size);
+        Self { middle, extent: Self::first(extent), partial }
     }
 
     fn first(extent: f32) -> Axis {
@@ -132,10 +129,11 @@ pub struct BoxFilter {
 }
 
 impl BoxFilter {
+    /// The filter of a box that was seen once. `partial`: whether the picture's edge hides some of its width, of its height.
     #[must_use]
-    pub fn new(rect: &Rect) -> Self {
+    pub fn new(rect: &Rect, partial: (bool, bool)) -> Self {
         let ((x, y), size) = (rect.centre(), size(rect));
-        Self { across: Span::new(x, rect.width(), size), down: Span::new(y, rect.height(), size) }
+        Self { across: Span::new(x, rect.width(), size, partial.0), down: Span::new(y, rect.height(), size, partial.1) }
     }
 
     /// Moves on in time.
@@ -198,13 +196,15 @@ fn factor(seen: Seen) -> f32 {
 mod tests {
     use super::*;
 
+    const WHOLE: (bool, bool) = (false, false);
+
     #[test]
     fn an_even_motion_is_predicted_after_a_few_looks() {
         let at = |step: f32| Rect::around((100.0 + 8.0 * step, 50.0 + 4.0 * step), 40.0, 30.0);
-        let mut filter = BoxFilter::new(&at(0.0));
+        let mut filter = BoxFilter::new(&at(0.0), WHOLE);
         for step in 1..=8 {
             filter.predict(0.1);
-            filter.correct(&at(step as f32), Seen::Detector, (false, false));
+            filter.correct(&at(step as f32), Seen::Detector, WHOLE);
         }
         let (across, down) = filter.velocity();
         assert!((across - 80.0).abs() < 4.0 && (down - 40.0).abs() < 3.0, "{across} {down}");
@@ -219,12 +219,12 @@ mod tests {
     #[test]
     fn looks_at_uneven_times_make_no_difference() {
         let at = |seconds: f32| Rect::around((100.0 * seconds, 0.0), 50.0, 50.0);
-        let mut filter = BoxFilter::new(&at(0.0));
+        let mut filter = BoxFilter::new(&at(0.0), WHOLE);
         let mut now = 0.0;
         for gap in [0.04, 0.2, 0.1, 0.04, 0.3, 0.08] {
             now += gap;
             filter.predict(gap);
-            filter.correct(&at(now), Seen::Detector, (false, false));
+            filter.correct(&at(now), Seen::Detector, WHOLE);
         }
         assert!((filter.velocity().0 - 100.0).abs() < 6.0, "{:?}", filter.velocity());
     }
@@ -236,7 +236,7 @@ mod tests {
             let front = 10.0 + 10.0 * step;
             Rect { left: (front - 60.0_f32).max(0.0), top: 100.0, right: front, bottom: 130.0 }
         };
-        let mut filter = BoxFilter::new(&at(0.0));
+        let mut filter = BoxFilter::new(&at(0.0), (true, false));
         for step in 1..=7 {
             filter.predict(0.1);
             let seen = at(step as f32);

@@ -33,6 +33,8 @@ const GAP_LOOKS: u32 = 3;
 const GAP_SECONDS: f64 = 0.25;
 /// So often it must be seen after a gap to be itself again.
 const STEADY_SIGHTINGS: u32 = 2;
+/// A crossing is not dated back by more.
+const CROSSED_SECONDS: f64 = 5.0;
 /// Share of a box's half extent that it must have moved across the line.
 const CROSSING_MOVE_MIN: f32 = 0.6;
 /// A vehicle that was on the line when the camera began to look, with no more of it beyond than this, counts once it has passed.
@@ -105,7 +107,7 @@ pub struct Track {
     /// What `sure` was when it was taken for nothing but other vehicles.
     ghost_since: Option<u32>,
     speed_max: f32,
-    /// Looks since it was first seen.
+    /// Looks of the detector that should have seen it.
     looks: u32,
     /// Looks since it was last seen, and how often it was seen since the last gap.
     missed: u32,
@@ -123,12 +125,12 @@ pub struct Track {
 
 impl Track {
     #[must_use]
-    pub fn new(id: u64, sighting: &Sighting, moment: &Moment, layout: &Layout) -> Self {
+    pub fn new(id: u64, sighting: &Sighting, moment: &Moment, cut: (bool, bool), layout: &Layout) -> Self {
         let rect = sighting.rect;
         let side = |line: &CountingLine| (line.side(rect.centre()), line.half_extent(&rect));
         let mut track = Self {
             id,
-            filter: BoxFilter::new(&rect),
+            filter: BoxFilter::new(&rect, cut),
             started: moment.clone(),
             last: moment.clone(),
             origin: rect,
@@ -235,7 +237,7 @@ impl Track {
     /// Whether the detector was sure of it in a larger share of its looks than of another.
     #[must_use]
     pub fn surer_than(&self, other: &Self) -> bool {
-        self.sure * other.detections > other.sure * self.detections
+        u64::from(self.sure) * u64::from(other.detections) > u64::from(other.sure) * u64::from(self.detections)
     }
 
     /// It is not believed until the detector has been sure of it again a few times.
@@ -265,9 +267,10 @@ impl Track {
         self.detections == 0
     }
 
-    pub fn predict(&mut self, seconds: f32, unseen: bool) {
+    /// Moves on in time. `unseen`: for longer than a moment; `looked`: the detector was asked.
+    pub fn predict(&mut self, seconds: f32, unseen: bool, looked: bool) {
         self.missed += 1;
-        self.looks += 1;
+        self.looks += u32::from(looked);
         self.filter.predict(seconds);
         if unseen {
             self.filter.coast();
@@ -276,9 +279,11 @@ impl Track {
 
     /// It is still there, though nothing showed it: a standing vehicle.
     pub fn rest(&mut self, moment: &Moment, rect: &Rect) {
-        self.filter = BoxFilter::new(rect);
+        self.filter = BoxFilter::new(rect, (false, false));
         self.filter.settle();
         self.last = moment.clone();
+        // It was not seen, nor should it have been.
+        self.looks = self.looks.saturating_sub(1).max(self.sightings());
         if let Some(place) = self.places.last_mut() {
             (place.at, place.stamp) = (moment.at, moment.stamp.clone());
         }
@@ -293,7 +298,7 @@ impl Track {
 
     /// Takes in a sighting of it where it was seen last: it has stopped.
     pub fn stop(&mut self, sighting: &Sighting, moment: &Moment, cut: (bool, bool)) {
-        self.filter = BoxFilter::new(&sighting.rect);
+        self.filter = BoxFilter::new(&sighting.rect, (false, false));
         self.note(sighting, moment, cut == (false, false));
     }
 
@@ -360,16 +365,16 @@ impl Track {
             && moved >= BLOB_STRAIGHTNESS * self.path
     }
 
-    /// The line that it has crossed by now, if any.
+    /// Of the lines that it has crossed by now the one that it crossed first.
     ///
     /// `already_there`: nobody saw it come, for it was there when the camera began to look. `ends`: no more pictures come.
     #[must_use]
     pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool, ends: bool) -> Option<Counted> {
         let rect = self.rect();
-        layout.lines.iter().zip(&self.sides).find_map(|(line, &(first, first_half))| {
+        let crossings = layout.lines.iter().zip(&self.sides).filter_map(|(line, &(first, first_half))| {
             let (side, half) = (line.side(rect.centre()), line.half_extent(&rect));
             let moved = side - first;
-            if moved.abs() < CROSSING_MOVE_MIN * half.min(first_half) || !line.spans(&rect) {
+            if moved.abs() < CROSSING_MOVE_MIN * half.min(first_half) {
                 return None;
             }
             let forward = moved > 0.0;
@@ -380,16 +385,18 @@ impl Track {
             let last = ends && first < 0.0 && side >= -half;
             let (at, stamp, centre) = self
                 .crossed_at(line, forward)
-                .filter(|_| crossed)
+                .filter(|(at, ..)| crossed && moment.at - at < CROSSED_SECONDS)
                 .unwrap_or_else(|| (moment.at, moment.stamp.clone(), rect.centre()));
-            (crossed || late || last).then(|| Counted {
+            let there = Rect::around(centre, rect.width(), rect.height());
+            ((crossed || late || last) && line.spans(&there)).then(|| Counted {
                 line: Some(line.name.clone()),
                 direction: Some(line.direction(forward).to_owned()),
                 lane: layout.lane(centre).map(str::to_owned),
                 stamp,
                 at,
             })
-        })
+        });
+        crossings.min_by(|a, b| a.at.total_cmp(&b.at))
     }
 
     /// When and where its middle was on a line that it is across now, between the looks before and after: it may have been

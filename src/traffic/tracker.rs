@@ -107,7 +107,10 @@ impl Tracker {
         self.last = Some(look.moment.clone());
         for track in &mut self.tracks {
             let unseen = look.moment.at - track.last.at > 0.25;
-            track.predict(elapsed as f32, unseen);
+            track.predict(elapsed as f32, unseen, look.detections.is_some());
+        }
+        for track in &mut self.ended {
+            track.predict(elapsed as f32, true, false);
         }
         self.associate(look);
         self.count(&look.moment, false);
@@ -184,10 +187,7 @@ impl Tracker {
             }
         }
         self.tracks = live;
-        for track in &mut self.ended {
-            track.predict(1.0 / 30.0, true);
-        }
-        self.ended.retain(|track| track.counted.as_ref().is_some_and(|counted| now - counted.at < DOUBLE_SECONDS));
+        self.ended.retain(|track| now - track.last.at < DOUBLE_SECONDS + LOST_SECONDS);
     }
 
     /// Whether hardly any of a box lies in the picture.

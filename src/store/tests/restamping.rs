@@ -82,17 +82,24 @@ fn records_of_this_boot_get_their_right_times_once_the_clock_is_set() {
     clock.set(1_000_000, true);
     until("everything is re-stamped", || store.report("r").wait().unwrap().unwrap().created.synced);
 
+    // A vehicle that was seen before and has left only now.
+    let mut late = passage("late", 0);
+    (late.started, late.counted, late.ended) = (seen_at.clone(), seen_at.clone(), seen_at.clone());
+    store.record_passage(late).wait().unwrap();
+    let page = || store.passages_page(PassageFilter::default(), None, 10).wait().unwrap();
+    until("the late one too", || page().iter().any(|row| row.passage.id == "late" && row.passage.counted.synced));
+
     let right = super::at(1_000_000) - up + seen_at.monotonic;
     let near = |found: Timestamp| (found.as_millisecond() - right.as_millisecond()).abs() < 1_000;
     assert!(near(store.report("r").wait().unwrap().unwrap().created.at));
-    let rows = store.passages_page(PassageFilter::default(), None, 10).wait().unwrap();
-    let (moved, stayed) = (&rows[0].passage, &rows[1].passage);
+    let rows = page();
+    let [_, moved, stayed] = [0, 1, 2].map(|at| &rows[at].passage);
     assert!(moved.id == "a" && moved.counted.synced && near(moved.counted.at) && near(moved.started.at), "{moved:?}");
     assert!(!stayed.counted.synced && stayed.counted.at.as_second() < 1_000, "{stayed:?}");
     // Its count and the time of watching are where they belong, and no longer in 1970.
     let day = super::at(1_000_000 - 86_400 * 2);
     let page = store.counts(SlotWidth::Day, day, super::at(1_000_000 + 86_400)).wait().unwrap();
-    assert_eq!(page.counts.iter().map(|count| count.vehicles).sum::<u64>(), 1);
+    assert_eq!(page.counts.iter().map(|count| count.vehicles).sum::<u64>(), 2);
     assert_eq!(page.coverage.iter().map(|part| part.milliseconds).sum::<u64>(), 30_000);
     let wrong =
         store.counts(SlotWidth::Day, Timestamp::UNIX_EPOCH, Timestamp::from_second(86_400).unwrap()).wait().unwrap();

@@ -178,3 +178,39 @@ fn who_is_seen_weakly_all_the_way_and_well_at_last_counts() {
     });
     assert_eq!(ways, ["right", "right"]);
 }
+
+#[test]
+fn who_the_detector_doubts_may_stand_where_nothing_moves() {
+    // It stops before the line; while nothing moves the detector is not asked. Then it drives on.
+    let (mut tracker, still) = (Tracker::new(upright()), still());
+    for frame in 0..(70.0 * FPS) as usize {
+        let at = frame as f64 / FPS;
+        let (stands, score) = ((2.0..62.0).contains(&at), if frame % 3 == 0 { 0.5 } else { 0.36 });
+        let x = 60.0 + 90.0 * at.min(2.0) + 60.0 * (at - 62.0).max(0.0);
+        let found: Vec<_> = shown(x as f32, 225.0, CAR, score).into_iter().collect();
+        let detections = (!stands || at < 3.0).then_some(&found[..]);
+        tracker.look(&Look { moment: Moment { at, stamp: stamp(at) }, picture: PICTURE, detections, sight: &still });
+    }
+    tracker.finish();
+    assert_eq!(tracker.departed().len(), 1);
+}
+
+#[test]
+fn of_two_lines_the_first_that_it_crossed_counts_whenever_it_was_believed() {
+    // The detector is sure of it only behind both; the configuration names the second line first.
+    let line = |name: &str, x: f64| serde_json::json!({"name": name, "from": [x, 1], "to": [x, 0], "forward": "right"});
+    let traffic = serde_json::json!({ "lines": [line("second", 0.5), line("first", 0.35)] });
+    let mut tracker = Tracker::new(serde_json::from_value(traffic).unwrap());
+    let still = still();
+    for frame in 0..(5.0 * FPS) as usize {
+        let at = frame as f64 / FPS;
+        let found: Vec<_> =
+            shown(60.0 + 130.0 * at as f32, 225.0, CAR, if at > 2.5 { 0.5 } else { 0.36 }).into_iter().collect();
+        let moment = Moment { at, stamp: stamp(at) };
+        tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+    }
+    tracker.finish();
+    let counted: Vec<_> = tracker.departed().into_iter().filter_map(|one| one.track.counted).collect();
+    assert_eq!(counted.iter().map(|one| one.line.as_deref().unwrap()).collect::<Vec<_>>(), ["first"]);
+    assert!((counted[0].at - (224.0 - 60.0) / 130.0).abs() < 0.1, "{counted:?}");
+}

@@ -53,6 +53,13 @@ struct Cut {
     bottom: bool,
 }
 
+impl Cut {
+    /// Whether it is cut in its width, in its height.
+    fn ways(self) -> (bool, bool) {
+        (self.left || self.right, self.top || self.bottom)
+    }
+}
+
 impl Tracker {
     pub(super) fn associate(&mut self, look: &Look<'_>) {
         let counts = |point| self.layout.counts_at(point);
@@ -124,8 +131,9 @@ impl Tracker {
     /// Gives sightings to vehicles that are where they were seen last, though they were expected farther on: they have stopped
     /// (observation-centric recovery, Cao et al. 2023). Returns the other sightings.
     fn stopped(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting]) -> Vec<Sighting> {
-        let fit = |_: &Self, track: &Track, sighting: &Sighting| {
-            let recent = look.moment.at - track.last.at < LOST_NEW_SECONDS && !track.blob_only();
+        let fit = |tracker: &Self, track: &Track, sighting: &Sighting| {
+            let another = track.blob_only() || (tracker.cut(&sighting.rect) && track.turns_back(&sighting.rect));
+            let recent = look.moment.at - track.last.at < LOST_NEW_SECONDS && !another;
             let overlap = track.last_seen().iou(&sighting.rect);
             if recent && overlap > STOPPED_IOU { overlap } else { 0.0 }
         };
@@ -145,8 +153,8 @@ impl Tracker {
         for &(track, sighting) in &pairs {
             let (track, seen) = (free[track], sightings[sighting]);
             let whole = Sighting { rect: self.completed(&self.tracks[track], &seen.rect), ..seen };
-            let cut = self.cut_sides(&seen.rect);
-            take(&mut self.tracks[track], &whole, (cut.left || cut.right, cut.top || cut.bottom));
+            let cut = self.cut_sides(&seen.rect).ways();
+            take(&mut self.tracks[track], &whole, cut);
         }
         let (given, taken): (Vec<usize>, Vec<usize>) =
             pairs.into_iter().map(|(track, sighting)| (free[track], sighting)).unzip();
@@ -165,7 +173,7 @@ impl Tracker {
         let excused = blob || (cut && (new || seen.area() < expected.area()));
         let another = (ratio > AREA_RATIO_MAX && !excused)
             || track.surprise(&seen, sighting.seen) > SURPRISE_MAX
-            || (cut && track.turns_back(&seen));
+            || (sighting.seen == Seen::Detector && cut && track.turns_back(&seen));
         if another {
             return 0.0;
         }
@@ -245,7 +253,8 @@ impl Tracker {
 
     fn start(&mut self, sighting: &Sighting, look: &Look<'_>) {
         if self.tracks.len() < TRACKS_MAX {
-            self.tracks.push(Track::new(self.next_id, sighting, &look.moment, &self.layout));
+            let cut = self.cut_sides(&sighting.rect).ways();
+            self.tracks.push(Track::new(self.next_id, sighting, &look.moment, cut, &self.layout));
             self.next_id += 1;
         }
     }
