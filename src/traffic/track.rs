@@ -22,7 +22,7 @@ const BLOB_STRAIGHTNESS: f32 = 0.6;
 const BLOB_SIGHTINGS: u32 = 5;
 const BLOB_SECONDS: f64 = 0.35;
 const BLOB_SIZES_MOVED: f32 = 0.8;
-/// Places that are remembered: a few seconds.
+/// Places that are remembered, one a sighting.
 const PLACES_MAX: usize = 64;
 /// How long two tracks are compared before it is said that they move on their own.
 const PASSING_SECONDS: f64 = 0.3;
@@ -50,7 +50,7 @@ const RIDING_SPEED: f32 = 2.2;
 /// Without lines: the share of the picture's diagonal that a vehicle has to move through.
 const PASSAGE_SHARE_MIN: f32 = 0.15;
 
-/// A moment and its picture's size.
+/// A picture's moment.
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// Seconds on the frames' own time axis.
@@ -107,7 +107,7 @@ pub struct Track {
     /// What `sure` was when it was taken for nothing but other vehicles.
     ghost_since: Option<u32>,
     speed_max: f32,
-    /// Looks of the detector that should have seen it.
+    /// How often it was seen or should have been.
     looks: u32,
     /// Looks since it was last seen, and how often it was seen since the last gap.
     missed: u32,
@@ -143,7 +143,7 @@ impl Track {
             sure: 0,
             ghost_since: None,
             speed_max: 0.0,
-            looks: 1,
+            looks: 0,
             missed: 0,
             steady: 0,
             sides: layout.lines.iter().map(side).collect(),
@@ -267,14 +267,18 @@ impl Track {
         self.detections == 0
     }
 
-    /// Moves on in time. `unseen`: for longer than a moment; `looked`: the detector was asked.
-    pub fn predict(&mut self, seconds: f32, unseen: bool, looked: bool) {
+    /// Moves on in time. `unseen`: for longer than a moment.
+    pub fn predict(&mut self, seconds: f32, unseen: bool) {
         self.missed += 1;
-        self.looks += u32::from(looked);
         self.filter.predict(seconds);
         if unseen {
             self.filter.coast();
         }
+    }
+
+    /// The detector was asked and did not show it.
+    pub fn overlooked(&mut self) {
+        self.looks += 1;
     }
 
     /// It is still there, though nothing showed it: a standing vehicle.
@@ -282,8 +286,6 @@ impl Track {
         self.filter = BoxFilter::new(rect, (false, false));
         self.filter.settle();
         self.last = moment.clone();
-        // It was not seen, nor should it have been.
-        self.looks = self.looks.saturating_sub(1).max(self.sightings());
         if let Some(place) = self.places.last_mut() {
             (place.at, place.stamp) = (moment.at, moment.stamp.clone());
         }
@@ -305,6 +307,7 @@ impl Track {
     fn note(&mut self, sighting: &Sighting, moment: &Moment, whole: bool) {
         self.steady = if self.missing(moment.at) { 1 } else { self.steady + 1 };
         self.missed = 0;
+        self.looks += 1;
         self.whole += u32::from(whole);
         self.sure += u32::from(sighting.seen == Seen::Detector && sighting.score >= SCORE_SURE);
         match sighting.seen {
@@ -383,12 +386,15 @@ impl Track {
             let late = already_there && (0.0..LATE_START_MAX * first_half).contains(&first) && side >= half;
             // Its front is across, and nobody will see the rest.
             let last = ends && first < 0.0 && side >= -half;
-            let (at, stamp, centre) = self
-                .crossed_at(line, forward)
-                .filter(|(at, ..)| crossed && moment.at - at < CROSSED_SECONDS)
+            if !(crossed || late || last) {
+                return None;
+            }
+            let before = if crossed { self.crossed_at(line, forward) } else { None };
+            let (at, stamp, centre) = before
+                .filter(|(at, ..)| moment.at - at < CROSSED_SECONDS)
                 .unwrap_or_else(|| (moment.at, moment.stamp.clone(), rect.centre()));
             let there = Rect::around(centre, rect.width(), rect.height());
-            ((crossed || late || last) && line.spans(&there)).then(|| Counted {
+            line.spans(&there).then(|| Counted {
                 line: Some(line.name.clone()),
                 direction: Some(line.direction(forward).to_owned()),
                 lane: layout.lane(centre).map(str::to_owned),

@@ -107,10 +107,10 @@ impl Tracker {
         self.last = Some(look.moment.clone());
         for track in &mut self.tracks {
             let unseen = look.moment.at - track.last.at > 0.25;
-            track.predict(elapsed as f32, unseen, look.detections.is_some());
+            track.predict(elapsed as f32, unseen);
         }
         for track in &mut self.ended {
-            track.predict(elapsed as f32, true, false);
+            track.predict(elapsed as f32, true);
         }
         self.associate(look);
         self.count(&look.moment, false);

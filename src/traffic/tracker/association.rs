@@ -61,6 +61,7 @@ impl Cut {
 }
 
 impl Tracker {
+    /// Gives what a look shows to the tracks, and starts those of what is left.
     pub(super) fn associate(&mut self, look: &Look<'_>) {
         let counts = |point| self.layout.counts_at(point);
         let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
@@ -221,7 +222,7 @@ impl Tracker {
         whole
     }
 
-    /// A vehicle that stood and before which nothing moved stands still.
+    /// A vehicle that stood and before which nothing moved stands still; another was overlooked.
     fn keep_if_standing(&mut self, at: usize, look: &Look<'_>) {
         let track = &mut self.tracks[at];
         let rect = track.rect();
@@ -230,6 +231,8 @@ impl Tracker {
         let known = track.sightings() >= KNOWN_SIGHTINGS && look.moment.at - track.started.at > 0.5;
         if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
             track.rest(&look.moment, &rect);
+        } else if look.detections.is_some() {
+            track.overlooked();
         }
     }
 
