@@ -21,38 +21,18 @@ use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::Store;
 use crate::sync::SyncWatch;
 
-mod access;
-mod audit;
-mod body;
-mod camera;
-mod classify;
-mod connections;
-mod csv;
-mod diagnostics;
-mod docs;
-mod error;
-mod events;
-mod frame;
-mod health;
-mod live;
-mod models;
-mod numbers;
-mod oip;
+mod http;
 mod page;
-mod query;
-mod rates;
-mod report;
-mod report_cache;
-mod reports;
-mod shares;
-mod tokens;
-mod traffic;
-mod users;
-mod wire;
+mod resources;
 
-use access::Gate;
-pub use connections::Connections;
-pub use numbers::disk_free;
+use http::access::Gate;
+pub use http::connections::Connections;
+use http::{docs, envelope, error, rates, shares, streams};
+pub use resources::numbers::disk_free;
+use resources::{
+    audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, report_cache, reports, tokens,
+    traffic, users,
+};
 
 /// What the daemon hands to the HTTP side.
 pub struct Parts {
@@ -90,7 +70,7 @@ pub struct Shared {
     /// Of the queue for uploads and the workers.
     upload_places: shares::Shares,
     reports: report_cache::ReportCache,
-    streams: live::Streams,
+    streams: streams::Streams,
     overlays: camera::Overlays,
     started: Instant,
 }
@@ -153,7 +133,7 @@ impl Api {
             upload_memory: shares::Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
             upload_places: shares::Shares::new(places as u64, parts.workers as u64),
             reports: report_cache::ReportCache::new(&parts.metrics),
-            streams: live::Streams::new(limits.event_clients_max, limits.stream_clients_max),
+            streams: streams::Streams::new(limits.event_clients_max, limits.stream_clients_max),
             overlays: camera::Overlays::default(),
             started: Instant::now(),
             parts,
@@ -181,7 +161,7 @@ impl Api {
             resource: resource.to_owned(),
             outcome,
             details,
-            ip_address: frame::peer(req).map(|peer| peer.to_string()),
+            ip_address: envelope::peer(req).map(|peer| peer.to_string()),
             at: self.clock.now(),
         }
     }
@@ -194,7 +174,7 @@ impl Api {
             router = docs::with_docs(router);
         }
         let catcher = salvo::catcher::Catcher::new(error::catch);
-        Service::new(router).hoop(frame::RequestFrame(self.clone())).catcher(catcher)
+        Service::new(router).hoop(envelope::RequestFrame(self.clone())).catcher(catcher)
     }
 }
 

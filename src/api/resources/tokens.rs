@@ -8,11 +8,11 @@ use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::access::Caller;
-use crate::api::body::read_fields;
-use crate::api::error::{Answer, ApiError};
-use crate::api::frame::peer;
-use crate::api::wire::{TokenAnswer, Written};
+use crate::api::http::access::Caller;
+use crate::api::http::body::read_fields;
+use crate::api::http::envelope::peer;
+use crate::api::http::error::{Answer, ApiError};
+use crate::api::resources::wire::{TokenAnswer, Written};
 use crate::api::{Api, api};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, User};

@@ -9,14 +9,14 @@ use salvo::oapi::{
 };
 use salvo::prelude::{Response, Router, Text, handler};
 
-use crate::api::error::ErrorBody;
+use crate::api::http::error::ErrorBody;
 
 /// Swagger UI styles its elements inline and carries small pictures as data; its scripts come from the unit alone.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
 );
-const INDEX: &str = include_str!("page/docs.html");
-const START: &str = include_str!("page/docs.js");
+const INDEX: &str = include_str!("../page/docs.html");
+const START: &str = include_str!("../page/docs.js");
 pub const OPENAPI_PATH: &str = "/api/openapi.json";
 /// Bodies that are taken besides the one that an endpoint's attribute names: the end of the path, the media type, and whether
 /// the schema is the same or just bytes.

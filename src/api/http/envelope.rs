@@ -9,8 +9,8 @@ use salvo::http::uri::Scheme;
 use salvo::http::{Method, Version};
 use salvo::prelude::*;
 
-use crate::api::body::forget_rest;
-use crate::api::error::write_error;
+use crate::api::http::body::forget_rest;
+use crate::api::http::error::write_error;
 use crate::api::{Api, Live};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -5,11 +5,12 @@ use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::api::access::Caller;
-use crate::api::body::read_fields;
-use crate::api::error::Answer;
-use crate::api::wire::{Created, Reply, UserList, UserWire, Written};
-use crate::api::{Api, api, query};
+use crate::api::http::access::Caller;
+use crate::api::http::body::read_fields;
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::resources::wire::{Created, Reply, UserList, UserWire, Written};
+use crate::api::{Api, api};
 use crate::auth::check_account_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, Role, User};

@@ -5,7 +5,7 @@ use std::path::Path;
 use salvo::http::header::{CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
-use crate::api::error::Answer;
+use crate::api::http::error::Answer;
 use crate::api::{Api, api};
 use crate::clock::synchronised;
 use crate::error::{Error, Result};

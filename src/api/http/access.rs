@@ -4,7 +4,7 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 
 use crate::api::Api;
-use crate::api::error::write_error;
+use crate::api::http::error::write_error;
 use crate::auth::{Claims, Grant, Identity, Permission};
 use crate::error::{Error, ErrorKind, Result};
 

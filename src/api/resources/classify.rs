@@ -8,13 +8,14 @@ use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::access::Caller;
-use crate::api::body::{Wanted, read_form};
-use crate::api::error::Answer;
-use crate::api::wire::{
+use crate::api::http::access::Caller;
+use crate::api::http::body::{Wanted, read_form};
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::resources::wire::{
     BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
-use crate::api::{Api, api, query};
+use crate::api::{Api, api};
 use crate::error::{Error, Result};
 use crate::imaging::display_name;
 use crate::inference;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use salvo::prelude::*;
 
-use crate::api::error::Answer;
-use crate::api::wire::{Health, Probe};
+use crate::api::http::error::Answer;
+use crate::api::resources::wire::{Health, Probe};
 use crate::api::{Api, api};
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;

@@ -3,11 +3,12 @@
 use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
-use crate::api::error::Answer;
-use crate::api::query::{self, Listing, cursor_text};
-use crate::api::traffic::wire::PassagePage;
-use crate::api::wire::{Reply, Success, Written};
-use crate::api::{api, csv};
+use crate::api::api;
+use crate::api::http::csv;
+use crate::api::http::error::Answer;
+use crate::api::http::query::{self, Listing, cursor_text};
+use crate::api::resources::traffic::wire::PassagePage;
+use crate::api::resources::wire::{Reply, Success, Written};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::table;
 use crate::ledger::wire::PassageWire;

@@ -17,7 +17,7 @@ const AGE_MAX: Duration = Duration::from_hours(1);
 /// Label of the metrics.
 const NAME: &str = "report";
 
-pub(super) struct ReportCache {
+pub struct ReportCache {
     kept: Mutex<Kept>,
     metrics: Arc<Metrics>,
 }
@@ -30,7 +30,7 @@ struct Kept {
 }
 
 impl ReportCache {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+    pub fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.cache_hits.with_label_values(&[NAME]);
         metrics.cache_misses.with_label_values(&[NAME]);
         Self { kept: Mutex::default(), metrics: metrics.clone() }
@@ -41,7 +41,7 @@ impl ReportCache {
     }
 
     /// The newest report of the vehicle, or else what [`ReportCache::read`] wants to know.
-    pub(super) fn find(&self, vehicle_id: &str) -> Result<Report, u64> {
+    pub fn find(&self, vehicle_id: &str) -> Result<Report, u64> {
         let kept = self.kept();
         let found = kept.reports.get(vehicle_id).filter(|(since, _)| since.elapsed() < AGE_MAX);
         let counter = if found.is_some() { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
@@ -50,7 +50,7 @@ impl ReportCache {
     }
 
     /// Keeps what the store answered, unless a report was written since the miss: it may be newer.
-    pub(super) fn read(&self, report: &Report, writes_at_miss: u64) {
+    pub fn read(&self, report: &Report, writes_at_miss: u64) {
         let mut kept = self.kept();
         if kept.writes == writes_at_miss {
             kept.put(report);
@@ -59,7 +59,7 @@ impl ReportCache {
 
     /// Forgets what a report that was just stored has overtaken. Which of two reports is the newest only the store knows: the
     /// clock may have been set between them, and their writers may come here in another order than they were stored in.
-    pub(super) fn written(&self, vehicle_id: &str) {
+    pub fn written(&self, vehicle_id: &str) {
         let mut kept = self.kept();
         kept.writes += 1;
         kept.reports.remove(vehicle_id);

@@ -3,10 +3,10 @@
 use salvo::prelude::*;
 use serde_json::Value;
 
-use crate::api::access::Caller;
 use crate::api::api;
-use crate::api::error::Answer;
-use crate::api::wire::{ModelInput, ModelMetadata, Reply};
+use crate::api::http::access::Caller;
+use crate::api::http::error::Answer;
+use crate::api::resources::wire::{ModelInput, ModelMetadata, Reply};
 use crate::classifier::{Manifest, RUNTIME};
 use crate::frame::Fit;
 use crate::record::Outcome;
@@ -15,7 +15,7 @@ use crate::record::Outcome;
 #[endpoint(tags("models"), security(["bearer" = []]))]
 pub async fn metadata(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ModelMetadata>> {
     let api = api(depot)?;
-    crate::api::query::only(req, &[])?;
+    crate::api::http::query::only(req, &[])?;
     let caller = Caller::of(depot)?;
     let model = api.model.get();
     let event = api.audit(req, Some(caller.name()), "models.metadata", &model.title(), Outcome::Success, Value::Null);

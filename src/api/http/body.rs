@@ -13,8 +13,8 @@ use salvo::prelude::*;
 use serde::de::DeserializeOwned;
 
 use crate::api::Api;
-use crate::api::access::Caller;
-use crate::api::shares::Share;
+use crate::api::http::access::Caller;
+use crate::api::http::shares::Share;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Upload;
 

@@ -7,8 +7,8 @@ use salvo::prelude::*;
 use tokio::sync::watch;
 
 use crate::api::Api;
-use crate::api::access::{Caller, still};
-use crate::api::shares::{Share, Shares};
+use crate::api::http::access::{Caller, still};
+use crate::api::http::shares::{Share, Shares};
 use crate::auth::{Claims, Permission};
 use crate::error::{Error, Result};
 

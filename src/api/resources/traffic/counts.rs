@@ -3,11 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use salvo::prelude::*;
 
-use crate::api::error::Answer;
-use crate::api::query::{self, Listing};
-use crate::api::traffic::{configured_ways, load, scheme, zone};
-use crate::api::wire::{Reply, Success, Written};
-use crate::api::{Api, api, csv};
+use crate::api::http::csv;
+use crate::api::http::error::Answer;
+use crate::api::http::query::{self, Listing};
+use crate::api::resources::traffic::{configured_ways, load, scheme, zone};
+use crate::api::resources::wire::{Reply, Success, Written};
+use crate::api::{Api, api};
 use crate::error::{Error, Result};
 use crate::ledger::interval::{Ledger, intervals};
 use crate::ledger::wire::CountsWire;

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use salvo::oapi::ToSchema;
 use serde::Serialize;
 
-use crate::api::wire::Health;
+use crate::api::resources::wire::Health;
 
 /// One page of facts.
 #[derive(Debug, Serialize, ToSchema)]

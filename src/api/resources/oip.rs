@@ -11,12 +11,13 @@ use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::access::{Caller, Gate};
-use crate::api::body::read_budgeted;
-use crate::api::classify::classified;
-use crate::api::error::Answer;
-use crate::api::wire::Written;
-use crate::api::{Api, api, query};
+use crate::api::http::access::{Caller, Gate};
+use crate::api::http::body::read_budgeted;
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::resources::classify::classified;
+use crate::api::resources::wire::Written;
+use crate::api::{Api, api};
 use crate::auth::Permission;
 use crate::classifier::{LoadedModel, RUNTIME};
 use crate::error::{Error, ErrorKind, Result};
@@ -58,7 +59,7 @@ pub fn routes() -> Router {
 }
 
 /// The same endpoint where the path names a version as well. The description of such a path is made from that of the path
-/// without ([`crate::api::docs`]): an endpoint describes one set of parameters only.
+/// without ([`crate::api::http::docs`]): an endpoint describes one set of parameters only.
 struct OfVersion<H>(H);
 
 #[async_trait]

@@ -3,11 +3,12 @@
 use salvo::prelude::*;
 use serde_json::{Value, json};
 
-use crate::api::access::Caller;
-use crate::api::error::Answer;
-use crate::api::query::{self, Listing, cursor_text};
-use crate::api::wire::{Reply, ReportPage, Success, Written};
-use crate::api::{api, csv};
+use crate::api::api;
+use crate::api::http::access::Caller;
+use crate::api::http::csv;
+use crate::api::http::error::Answer;
+use crate::api::http::query::{self, Listing, cursor_text};
+use crate::api::resources::wire::{Reply, ReportPage, Success, Written};
 use crate::error::{Error, Result};
 use crate::ledger::table;
 use crate::record::{Outcome, Report};

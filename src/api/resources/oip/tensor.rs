@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::api::oip::wire::{
+use crate::api::resources::oip::wire::{
     InferRequest, InputTensor, OutputTensor, Parameters, TensorMetadata, Values, WantedOutput,
 };
 use crate::error::{Error, Result};

@@ -14,10 +14,12 @@ use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::error::Answer;
-use crate::api::live::Place;
-use crate::api::wire::Written;
-use crate::api::{Api, api, health, query};
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::http::streams::Place;
+use crate::api::resources::health;
+use crate::api::resources::wire::Written;
+use crate::api::{Api, api};
 use crate::error::{Error, Result};
 use crate::ledger::wire::PassageWire;
 

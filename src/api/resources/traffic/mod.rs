@@ -3,8 +3,9 @@
 use jiff::tz::TimeZone;
 use salvo::prelude::*;
 
-use crate::api::access::Gate;
-use crate::api::{Api, query};
+use crate::api::Api;
+use crate::api::http::access::Gate;
+use crate::api::http::query;
 use crate::auth::Permission;
 use crate::classifier::Manifest;
 use crate::error::{Error, Result};

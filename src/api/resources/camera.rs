@@ -10,10 +10,11 @@ use salvo::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use salvo::prelude::*;
 use tokio::sync::{Mutex, watch};
 
-use crate::api::error::Answer;
-use crate::api::live::Place;
-use crate::api::wire::Written;
-use crate::api::{Api, api, query};
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::http::streams::Place;
+use crate::api::resources::wire::Written;
+use crate::api::{Api, api};
 use crate::capture::CameraState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Analysed, Encoding, Frame, PictureFormat};

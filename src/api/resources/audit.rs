@@ -2,10 +2,11 @@
 
 use salvo::prelude::*;
 
-use crate::api::access::Caller;
-use crate::api::error::Answer;
-use crate::api::wire::{AuditPage, ChainWire, Reply};
-use crate::api::{Api, api, query};
+use crate::api::http::access::Caller;
+use crate::api::http::error::Answer;
+use crate::api::http::query;
+use crate::api::resources::wire::{AuditPage, ChainWire, Reply};
+use crate::api::{Api, api};
 use crate::error::Result;
 use crate::record::Outcome;
 use crate::store::AuditFilter;

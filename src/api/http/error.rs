@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::Api;
-use crate::api::frame::RequestId;
+use crate::api::http::envelope::RequestId;
 use crate::error::{Error, ErrorKind};
 use crate::logging::mask;
 
@@ -105,7 +105,7 @@ pub async fn catch(req: &mut Request, depot: &mut Depot, res: &mut Response, ctr
     ctrl.skip_rest();
 }
 
-/// The description gets each operation's errors from [`crate::api::docs`], which knows what can happen to it.
+/// The description gets each operation's errors from [`crate::api::http::docs`], which knows what can happen to it.
 impl EndpointOutRegister for ApiError {
     fn register(_components: &mut Components, _operation: &mut Operation) {}
 }

@@ -1,0 +1,13 @@
+//! The mechanism around every request: envelope, gates, bodies, query parameters, limits and the error shape.
+
+pub mod access;
+pub mod body;
+pub mod connections;
+pub mod csv;
+pub mod docs;
+pub mod envelope;
+pub mod error;
+pub mod query;
+pub mod rates;
+pub mod shares;
+pub mod streams;
