@@ -7,6 +7,9 @@ const MASK: &str = "***";
 /// Names whose value is a secret when `=` or `:` follows.
 const SECRET_NAMES: [&str; 6] = ["password", "passwd", "secret_key", "access_token", "authorization", "client_secret"];
 
+/// Ways to authenticate that stand before the secret in an `Authorization` header (RFC 9110, 11.4).
+const SCHEMES: [&str; 4] = ["bearer ", "basic ", "digest ", "token "];
+
 /// `text` with every secret replaced by `***`.
 #[must_use]
 pub fn mask(text: &str) -> Cow<'_, str> {
@@ -87,7 +90,13 @@ fn find_named(text: &str, spans: &mut Vec<(usize, usize)>) {
             if !matches!(text.as_bytes().get(behind), Some(b'=' | b':')) {
                 continue;
             }
-            let from = end_of(text, behind + 1, |byte| byte == b'"' || byte == b'\\' || byte == b' ');
+            let value = end_of(text, behind + 1, |byte| byte == b'"' || byte == b'\\' || byte == b' ');
+            let scheme = SCHEMES.iter().find(|scheme| lower[value..].starts_with(**scheme));
+            let from = value + scheme.map_or(0, |scheme| scheme.len());
+            // A place for a secret, as hints write it.
+            if text[from..].starts_with('<') {
+                continue;
+            }
             let to = end_of(text, from, |byte| !byte.is_ascii_whitespace() && !b"\"\\,;&}".contains(&byte));
             if to > from {
                 spans.push((from, to));
@@ -104,7 +113,10 @@ mod tests {
     fn secrets_go_and_the_rest_stays() {
         for (text, masked) in [
             ("login of ann failed", "login of ann failed"),
-            ("Authorization: Bearer abcdefghijklmnop0123", "Authorization: *** ***"),
+            ("Authorization: Bearer abcdefghijklmnop0123", "Authorization: Bearer ***"),
+            ("Authorization: Basic YW5uOng=", "Authorization: Basic ***"),
+            ("Authorization: hunter2", "Authorization: ***"),
+            ("send Authorization: Bearer <token>.", "send Authorization: Bearer <token>."),
             ("token eyJhbGciOi.eyJzdWIi.c2ln was refused", "token *** was refused"),
             ("redis://unit:s3cr:et@central:6379/0 is down", "redis://unit:***@central:6379/0 is down"),
             ("{\"username\":\"ann\",\"password\":\"hunter2\"}", "{\"username\":\"ann\",\"password\":\"***\"}"),

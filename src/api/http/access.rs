@@ -82,7 +82,8 @@ pub async fn still(permission: Permission, api: &Api, claims: &Claims) -> Result
 
 fn presented(req: &Request) -> Result<&str> {
     let missing = || {
-        let message = "A token is needed: POST /auth/token, then send Authorization: Bearer <token>.";
+        let message =
+            "A token is needed: get one with POST /auth/token, then send the header Authorization: Bearer <token>.";
         Error::new(ErrorKind::Authentication, message)
     };
     let value = req.headers().get(AUTHORIZATION).ok_or_else(missing)?;
