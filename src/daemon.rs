@@ -96,10 +96,10 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         started: loaded.clone(),
         last: loaded.clone(),
     };
-    let server = bound.server(config, unit.api.metrics.clone());
+    let (server, door) = bound.server(config, unit.api.metrics.clone());
     let handle = server.handle();
     let streams = unit.api.clone();
-    let serving = tokio::spawn(server.try_serve(unit.api.service()));
+    let serving = tokio::spawn(server.try_serve(unit.api.service()?));
     tracing::info!("ready: {url} (API documentation at {url}docs)");
     notify::ready(&format!("Serving on {url}"));
     let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
@@ -113,6 +113,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     });
     streams.stop_streams();
     handle.stop_graceful(DRAIN_MAX);
+    door.close();
     match serving.await {
         Ok(Ok(())) => {}
         Ok(Err(cause)) => tracing::error!("the server ended with an error: {cause}"),

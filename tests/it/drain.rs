@@ -19,7 +19,7 @@ fn stop_max() -> Duration {
 }
 
 /// An upload of which everything but the last byte has been sent.
-fn begun(unit: &Unit, token: &str, picture: &[u8]) -> TcpStream {
+pub fn begun(unit: &Unit, token: &str, picture: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(&unit.address).unwrap();
     let head = format!(
         "POST /api/vehicle/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
@@ -31,7 +31,7 @@ fn begun(unit: &Unit, token: &str, picture: &[u8]) -> TcpStream {
 }
 
 /// Waits until the unit works on as many requests, besides the one that asks.
-fn wait_for_active(unit: &Unit, admin: &str, requests: f64) {
+pub fn wait_for_active(unit: &Unit, admin: &str, requests: f64) {
     until("the unit is at work", || unit.metric(admin, "vehicle_classifier_active_requests") >= requests + 1.0);
 }
 
