@@ -112,7 +112,7 @@ impl Unit {
             clock,
             gap: Arc::new(|| None),
         });
-        let service = api.service();
+        let service = api.service().unwrap();
         let (inference, capture) = (Some(inference), Some(capture));
         drop(inside);
         Self { service, inference, capture, store, runtime, token, requests: 0, _state: state }

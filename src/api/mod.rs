@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
 use crate::capture::CameraWatch;
-use crate::classifier::ActiveModel;
+use crate::classifier::{ActiveModel, Manifest};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::frame::LiveView;
 use crate::inference::Lane;
 use crate::metrics::Metrics;
-use crate::record::{AuditEvent, Gap, Outcome};
+use crate::record::{AuditEvent, Gap, Outcome, UNCLASSIFIED};
 use crate::store::Store;
 use crate::sync::SyncWatch;
 
@@ -27,7 +27,7 @@ mod resources;
 
 use http::access::Gate;
 pub use http::connections::Connections;
-use http::{docs, envelope, error, rates, shares, streams};
+use http::{docs, envelope, error, head, rates, shares, streams};
 pub use resources::numbers::disk_free;
 use resources::{
     audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, report_cache, reports, tokens,
@@ -167,14 +167,25 @@ impl Api {
     }
 
     /// All routes with what surrounds them, ready for a server.
-    #[must_use]
-    pub fn service(&self) -> Service {
+    ///
+    /// # Errors
+    /// Internal when the description of the routes cannot be written.
+    pub fn service(&self) -> Result<Service> {
         let mut router = routes();
         if self.config.api.docs {
-            router = docs::with_docs(router);
+            router = docs::with_docs(router, &self.classes())?;
         }
+        let router = head::with_heads(router);
         let catcher = salvo::catcher::Catcher::new(error::catch);
-        Service::new(router).hoop(envelope::RequestFrame(self.clone())).catcher(catcher)
+        Ok(Service::new(router).hoop(envelope::RequestFrame(self.clone())).catcher(catcher))
+    }
+
+    /// What a passage or a report may be called: the labels of the model in force, and `unclassified`.
+    fn classes(&self) -> Vec<String> {
+        let model = self.model.get();
+        let attributes = model.manifest.attributes.iter();
+        let labels = attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|types| &types.labels);
+        labels.cloned().chain([UNCLASSIFIED.to_owned()]).collect()
     }
 }
 

@@ -8,6 +8,7 @@ mod api;
 mod appliance;
 mod browser;
 mod camera;
+mod clients;
 mod command_line;
 mod crash;
 mod delegate;

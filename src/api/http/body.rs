@@ -82,6 +82,8 @@ impl Form {
 pub struct Wanted {
     /// Names of the multipart fields that carry files; the first is the documented one.
     pub names: &'static [&'static str],
+    /// Names of its text fields.
+    pub fields: &'static [&'static str],
     pub files_max: usize,
     pub bytes_max: u64,
 }
@@ -90,7 +92,7 @@ impl Wanted {
     /// Of an endpoint that takes one picture.
     #[must_use]
     pub fn one_picture(api: &Api) -> Self {
-        Self { names: &["file"], files_max: 1, bytes_max: api.config.api.upload_bytes_max }
+        Self { names: &["file"], fields: &[], files_max: 1, bytes_max: api.config.api.upload_bytes_max }
     }
 }
 
@@ -159,6 +161,8 @@ impl Reading<'_> {
             let name = field.name().unwrap_or_default().to_owned();
             if self.wanted.names.contains(&name.as_str()) {
                 self.file(field).await?;
+            } else if !self.wanted.fields.contains(&name.as_str()) {
+                return Err(self.unknown(&name));
             } else {
                 let value = self.collect(field, FIELD_BYTES_MAX, &name).await??;
                 let value = String::from_utf8(value)
@@ -167,6 +171,13 @@ impl Reading<'_> {
             }
         }
         Ok(())
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let (file, fields) = (self.wanted.names[0], self.wanted.fields);
+        let texts = if fields.is_empty() { String::new() } else { format!(", text as {}", fields.join(", ")) };
+        let message = format!("There is no field {:?} here: send the picture as `{file}`{texts}.", shown(name));
+        Error::validation(message).detail("field", shown(name))
     }
 
     async fn file(&mut self, field: Field<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ pub mod csv;
 pub mod docs;
 pub mod envelope;
 pub mod error;
+pub mod head;
 pub mod query;
 pub mod rates;
 pub mod shares;

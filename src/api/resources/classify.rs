@@ -16,7 +16,7 @@ use crate::api::resources::wire::{
     BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
 use crate::api::{Api, api};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::imaging::display_name;
 use crate::inference;
 use crate::inference::Upload;
@@ -24,6 +24,7 @@ use crate::record::{Classification, Origin, Outcome};
 
 /// One picture as multipart field.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read only as a schema: the body is streamed")]
 pub struct FileForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
@@ -33,6 +34,7 @@ pub struct FileForm {
 
 /// Several pictures as repeated multipart field.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read only as a schema: the body is streamed")]
 pub struct FilesForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
@@ -117,7 +119,8 @@ pub(super) fn wired(record: &Classification) -> ClassificationWire {
 /// Classify several pictures
 ///
 /// Takes multipart/form-data with the repeated field `files`. One bad file fails alone; the others are stored, in one
-/// transaction, before the answer.
+/// transaction, before the answer. A batch of which every file fails is an error: the one that all files share, else
+/// VALIDATION_ERROR, with `summary` and `results` in `details`.
 #[endpoint(
     tags("vehicle"),
     request_body(content = FilesForm, content_type = "multipart/form-data"),
@@ -128,8 +131,12 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
     let limits = &api.config.api;
-    let wanted =
-        Wanted { names: &["files", "file"], files_max: limits.batch_files_max, bytes_max: limits.batch_bytes_max };
+    let wanted = Wanted {
+        names: &["files", "file"],
+        fields: &[],
+        files_max: limits.batch_files_max,
+        bytes_max: limits.batch_bytes_max,
+    };
     let mut form = read_form(req, depot, &api, wanted).await?;
     let names: Vec<_> =
         form.files.iter().map(|file| file.file_name.as_deref().map(|name| display_name(Some(name)))).collect();
@@ -142,10 +149,28 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     for error in done.iter().filter_map(|result| result.as_ref().err()) {
         api.metrics.count_error(error.kind());
     }
-    let event =
-        api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", Outcome::Success, details);
+    let failure = common_failure(&done);
+    let outcome = if failure.is_some() { Outcome::Failure } else { Outcome::Success };
+    let event = api.audit(req, Some(&user), "vehicle.classify_batch", "/api/vehicle/classify-batch", outcome, details);
     api.store.record_classifications(done.into_iter().filter_map(Result::ok).collect(), event).await?;
-    Ok(Created(answer))
+    match failure {
+        None => Ok(Created(answer)),
+        Some(error) => {
+            Err(error.detail("summary", json!(answer.summary)).detail("results", json!(answer.results)).into())
+        }
+    }
+}
+
+/// The error of a batch without a single success: of the kind that all its files have in common, else of a bad request.
+fn common_failure(done: &[Result<Classification>]) -> Option<Error> {
+    let errors: Vec<_> = done.iter().map(|result| result.as_ref().err()).collect::<Option<_>>()?;
+    let first = errors.first()?;
+    let kind =
+        if errors.iter().all(|error| error.kind() == first.kind()) { first.kind() } else { ErrorKind::Validation };
+    let message = format!("None of the {} files could be classified; `details.results` says why.", errors.len());
+    let wait = errors.iter().filter_map(|error| error.retry_after_hint()).max();
+    let error = Error::new(kind, message);
+    Some(wait.into_iter().fold(error, Error::retry_after))
 }
 
 fn batch_answer(names: Vec<Option<String>>, done: &[Result<Classification>]) -> BatchAnswer {

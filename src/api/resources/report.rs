@@ -21,6 +21,7 @@ use crate::report::{self, ReportBody};
 const VEHICLE_ID_BYTES_MAX: usize = 64;
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read only as a schema: the body is streamed")]
 pub struct ReportForm {
     /// JPEG, PNG, BMP, GIF (first frame) or WebP.
@@ -55,7 +56,8 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let api = api(depot)?;
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let mut form = read_form(req, depot, &api, Wanted::one_picture(&api)).await?;
+    let wanted = Wanted { fields: &["vehicle_id", "format"], ..Wanted::one_picture(&api) };
+    let mut form = read_form(req, depot, &api, wanted).await?;
     let (of_form, of_query) = (form.field("format"), query::text(req, "format"));
     let format =
         query::format(of_query).and_then(|format| of_form.map_or(Ok(format), |text| query::format(Some(text))))?;

@@ -17,16 +17,40 @@ use crate::api::{Api, api};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, User};
 
-/// Credentials, as JSON or as an OAuth2 password form; further OAuth2 fields are ignored.
+/// Credentials, as JSON or as an OAuth2 password form (RFC 6749, 4.3.2).
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "OAuth2 clients send fields that a unit has no use for; what is not listed here is refused"
+)]
 pub struct Credentials {
     /// Account name.
     username: String,
     #[salvo(schema(format = "password"))]
     password: String,
+    /// The only grant there is; may be absent.
+    #[salvo(schema(value_type = String, required = false, pattern = "^(password)$"))]
+    grant_type: Option<Grant>,
+    /// Taken and ignored: an access token opens what its account's role opens.
+    #[salvo(schema(value_type = String, required = false))]
+    scope: Option<String>,
+    /// Taken and ignored.
+    #[salvo(schema(value_type = String, required = false))]
+    client_id: Option<String>,
+    /// Taken and ignored.
+    #[salvo(schema(value_type = String, required = false))]
+    client_secret: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Grant {
+    Password,
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     #[serde(alias = "old_password")]
     #[salvo(schema(format = "password"))]
