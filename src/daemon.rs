@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::api::{Api, Gaps, Parts};
+use crate::api::{self, AppState, Gaps, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
@@ -48,7 +48,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// The running parts, in the order in which they are drained.
 struct Unit {
-    api: Api,
+    api: Arc<AppState>,
     capture: Supervisor,
     pipeline: Option<Pipeline>,
     watch: WatchKeeper,
@@ -99,7 +99,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     let (server, door) = bound.server(config, unit.api.metrics.clone());
     let handle = server.handle();
     let streams = unit.api.clone();
-    let serving = tokio::spawn(server.try_serve(unit.api.service()?));
+    let serving = tokio::spawn(server.try_serve(api::service(unit.api.clone())?));
     tracing::info!("ready: {url} (API documentation at {url}docs)");
     notify::ready(&format!("Serving on {url}"));
     let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
@@ -165,7 +165,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let told = gap.clone();
     let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
-    let api = Api::new(Parts {
+    let api = AppState::new(Parts {
         config: config.clone(),
         state_directory: state_directory.to_owned(),
         unit_id: unit_id.to_owned(),

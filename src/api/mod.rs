@@ -1,197 +1,48 @@
-//! The HTTP side: routes, gates, and one file a resource.
+//! The HTTP side: the routes and what surrounds them.
 
-use std::ops::Deref;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::Arc;
 
 use salvo::prelude::*;
-use serde_json::Value;
 
-use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Permission, Signer};
-use crate::capture::CameraWatch;
-use crate::classifier::{ActiveModel, Manifest};
-use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::error::{Error, Result};
-use crate::frame::LiveView;
-use crate::inference::Lane;
-use crate::metrics::Metrics;
-use crate::record::{AuditEvent, Gap, Outcome, UNCLASSIFIED};
-use crate::store::Store;
-use crate::sync::SyncWatch;
+use crate::auth::Permission;
+use crate::classifier::Manifest;
+use crate::error::Result;
+use crate::record::UNCLASSIFIED;
 
 mod http;
 mod page;
 mod resources;
+mod state;
 
 use http::access::Gate;
 pub use http::connections::Connections;
-use http::{docs, envelope, error, head, rates, shares, streams};
+use http::{docs, envelope, error, head};
 pub use resources::numbers::disk_free;
 use resources::{
-    audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, report_cache, reports, tokens,
-    traffic, users,
+    audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, reports, tokens, traffic, users,
 };
+pub use state::{AppState, Gaps, Parts};
 
-/// What the daemon hands to the HTTP side.
-pub struct Parts {
-    pub config: Config,
-    pub state_directory: PathBuf,
-    pub unit_id: String,
-    pub store: Store,
-    pub lane: Lane,
-    /// None when no central site is configured.
-    pub sync: Option<SyncWatch>,
-    pub camera: CameraWatch,
-    pub gap: Gaps,
-    pub view: LiveView,
-    pub model: ActiveModel,
-    pub workers: usize,
-    pub signer: Signer,
-    pub metrics: Arc<Metrics>,
-    pub clock: Arc<dyn Clock>,
+/// All routes with what surrounds them, ready for a server.
+///
+/// # Errors
+/// Internal when the description of the routes cannot be written.
+pub fn service(state: Arc<AppState>) -> Result<Service> {
+    let mut router = routes();
+    if state.config.api.docs {
+        router = docs::with_docs(router, &classes(&state))?;
+    }
+    let router = head::with_heads(router);
+    let catcher = salvo::catcher::Catcher::new(error::catch);
+    Ok(Service::new(router).hoop(envelope::Envelope(state)).catcher(catcher))
 }
 
-/// Says why the unit is not watching the road at this moment; none: it is.
-pub type Gaps = Arc<dyn Fn() -> Option<Gap> + Send + Sync>;
-
-/// The state behind the routes; cheap to clone.
-#[derive(Clone)]
-pub struct Api(Arc<Shared>);
-
-pub struct Shared {
-    parts: Parts,
-    passwords: PasswordGate,
-    rules: PasswordRules,
-    logins: LoginThrottle,
-    live: RwLock<Arc<Live>>,
-    upload_memory: shares::Shares,
-    /// Of the queue for uploads and the workers.
-    upload_places: shares::Shares,
-    reports: report_cache::ReportCache,
-    streams: streams::Streams,
-    overlays: camera::Overlays,
-    started: Instant,
-}
-
-/// What SIGHUP changes.
-pub struct Live {
-    pub cors_origins: Vec<String>,
-    pub trusted_hosts: Vec<String>,
-    pub rates: rates::Rates,
-}
-
-impl Live {
-    fn new(config: &config::Api) -> Self {
-        Self {
-            cors_origins: config.cors_origins.clone(),
-            trusted_hosts: config.trusted_hosts.clone(),
-            rates: rates::Rates::new(config.requests_per_minute_max),
-        }
-    }
-}
-
-impl Shared {
-    /// The settings in force; a request takes them once.
-    fn live(&self) -> Arc<Live> {
-        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes over origins, hosts and rate limits; whoever waits for a rate limit waits no longer.
-    pub fn reload(&self, config: &config::Api) {
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Live::new(config));
-    }
-}
-
-impl Deref for Api {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl Deref for Shared {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.parts
-    }
-}
-
-impl Api {
-    #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let (auth, limits) = (&parts.config.auth, &parts.config.api);
-        let places = parts.config.classifier.queue_depth_max + parts.workers;
-        Self(Arc::new(Shared {
-            passwords: PasswordGate::new(auth.password_checks_max),
-            rules: PasswordRules { length_min: auth.password_length_min },
-            logins: LoginThrottle::new(auth.login_failures_max),
-            live: RwLock::new(Arc::new(Live::new(limits))),
-            upload_memory: shares::Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
-            upload_places: shares::Shares::new(places as u64, parts.workers as u64),
-            reports: report_cache::ReportCache::new(&parts.metrics),
-            streams: streams::Streams::new(limits.event_clients_max, limits.stream_clients_max),
-            overlays: camera::Overlays::default(),
-            started: Instant::now(),
-            parts,
-        }))
-    }
-
-    /// Ends the streams that would stay open: the unit stops.
-    pub fn stop_streams(&self) {
-        self.streams.stop();
-    }
-
-    /// An audit event of this request.
-    fn audit(
-        &self,
-        req: &Request,
-        user: Option<&str>,
-        action: &str,
-        resource: &str,
-        outcome: Outcome,
-        details: Value,
-    ) -> AuditEvent {
-        AuditEvent {
-            user: user.map(str::to_owned),
-            action: action.to_owned(),
-            resource: resource.to_owned(),
-            outcome,
-            details,
-            ip_address: envelope::peer(req).map(|peer| peer.to_string()),
-            at: self.clock.now(),
-        }
-    }
-
-    /// All routes with what surrounds them, ready for a server.
-    ///
-    /// # Errors
-    /// Internal when the description of the routes cannot be written.
-    pub fn service(&self) -> Result<Service> {
-        let mut router = routes();
-        if self.config.api.docs {
-            router = docs::with_docs(router, &self.classes())?;
-        }
-        let router = head::with_heads(router);
-        let catcher = salvo::catcher::Catcher::new(error::catch);
-        Ok(Service::new(router).hoop(envelope::RequestFrame(self.clone())).catcher(catcher))
-    }
-
-    /// What a passage or a report may be called: the labels of the model in force, and `unclassified`.
-    fn classes(&self) -> Vec<String> {
-        let model = self.model.get();
-        let attributes = model.manifest.attributes.iter();
-        let labels = attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|types| &types.labels);
-        labels.cloned().chain([UNCLASSIFIED.to_owned()]).collect()
-    }
-}
-
-/// The state of the request that `depot` belongs to.
-fn api(depot: &Depot) -> Result<Api> {
-    depot.get_typed::<Api>().cloned().map_err(|_| Error::internal("This route is outside the request frame."))
+/// What a passage or a report may be called: the labels of the model in force, and `unclassified`.
+fn classes(state: &AppState) -> Vec<String> {
+    let model = state.model.get();
+    let attributes = model.manifest.attributes.iter();
+    let labels = attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|types| &types.labels);
+    labels.cloned().chain([UNCLASSIFIED.to_owned()]).collect()
 }
 
 fn routes() -> Router {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::api::Api;
+use crate::api::AppState;
 use crate::classifier::{ActiveModel, LoadedModel};
 use crate::config::{Loaded, Sources, load};
 use crate::daemon::tls::{self, Renewal};
@@ -29,7 +29,7 @@ const RELOADED: [&str; 8] = [
 pub struct Reload<'a> {
     pub sources: &'a Sources,
     pub level: &'a LevelHandle,
-    pub api: Api,
+    pub api: Arc<AppState>,
     pub state_directory: PathBuf,
     pub renewal: Option<Renewal>,
     pub model: ActiveModel,

@@ -3,8 +3,8 @@
 use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 
-use crate::api::Api;
 use crate::api::http::error::write_error;
+use crate::api::state::AppState;
 use crate::auth::{Claims, Grant, Identity, Permission};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,7 +38,7 @@ impl Caller {
 #[async_trait]
 impl Handler for Gate {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let admitted = match crate::api::api(depot) {
+        let admitted = match AppState::of(depot) {
             Ok(api) => admitted(self.0, &api, req).await,
             Err(error) => Err(error),
         };
@@ -54,8 +54,8 @@ impl Handler for Gate {
     }
 }
 
-async fn admitted(permission: Permission, api: &Api, req: &Request) -> Result<Caller> {
-    let claims = api.signer.verify(presented(req)?, api.clock.wall())?;
+async fn admitted(permission: Permission, api: &AppState, req: &Request) -> Result<Caller> {
+    let claims = api.accounts.signer.verify(presented(req)?, api.clock.wall())?;
     let identity = still(permission, api, &claims).await?;
     Ok(Caller { identity, claims })
 }
@@ -64,7 +64,7 @@ async fn admitted(permission: Permission, api: &Api, req: &Request) -> Result<Ca
 ///
 /// # Errors
 /// Authentication, authorization; whatever the store answers.
-pub async fn still(permission: Permission, api: &Api, claims: &Claims) -> Result<Identity> {
+pub async fn still(permission: Permission, api: &AppState, claims: &Claims) -> Result<Identity> {
     let now = api.clock.wall();
     if claims.expires_at <= now {
         return Err(Error::new(ErrorKind::Authentication, "The token has expired; log in again."));

@@ -12,9 +12,9 @@ use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use salvo::prelude::*;
 use serde::de::DeserializeOwned;
 
-use crate::api::Api;
 use crate::api::http::access::Caller;
 use crate::api::http::shares::Share;
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Upload;
 
@@ -54,12 +54,12 @@ pub struct Budget(Share);
 
 impl Budget {
     /// Of the caller's account; before a login all callers share one.
-    fn of(api: &Api, depot: &Depot) -> Self {
-        Self(api.upload_memory.of(Caller::of(depot).map_or("", Caller::name)))
+    fn of(api: &AppState, depot: &Depot) -> Self {
+        Self(api.uploads.memory.of(Caller::of(depot).map_or("", Caller::name)))
     }
 
     /// Makes it cover `bytes` in all.
-    fn cover(&mut self, api: &Api, bytes: u64) -> Result<()> {
+    fn cover(&mut self, api: &AppState, bytes: u64) -> Result<()> {
         let more = bytes.saturating_sub(self.0.amount());
         if more == 0 || self.0.grow(more.max(MEMORY_STEP_BYTES)) || self.0.grow(more) {
             return Ok(());
@@ -91,7 +91,7 @@ pub struct Wanted {
 impl Wanted {
     /// Of an endpoint that takes one picture.
     #[must_use]
-    pub fn one_picture(api: &Api) -> Self {
+    pub fn one_picture(api: &AppState) -> Self {
         Self { names: &["file"], fields: &[], files_max: 1, bytes_max: api.config.api.upload_bytes_max }
     }
 }
@@ -100,7 +100,7 @@ impl Wanted {
 ///
 /// # Errors
 /// Validation, payload too large, unsupported media type; unavailable when the memory for uploads is taken.
-pub async fn read_form(req: &mut Request, depot: &Depot, api: &Api, wanted: Wanted) -> Result<Form> {
+pub async fn read_form(req: &mut Request, depot: &Depot, api: &AppState, wanted: Wanted) -> Result<Form> {
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
     let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
     let bytes_max = wanted.bytes_max + MULTIPART_OVERHEAD_BYTES;
@@ -137,7 +137,7 @@ pub async fn read_form(req: &mut Request, depot: &Depot, api: &Api, wanted: Want
 }
 
 struct Reading<'a> {
-    api: &'a Api,
+    api: &'a AppState,
     deadline: Instant,
     wanted: Wanted,
     form: Form,
@@ -247,7 +247,7 @@ impl Reading<'_> {
 ///
 /// # Errors
 /// Validation with the reason; unsupported media type for anything else.
-pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, depot: &Depot, api: &Api) -> Result<T> {
+pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, depot: &Depot, api: &AppState) -> Result<T> {
     let media_type = media_type(header(req, &CONTENT_TYPE).unwrap_or_default());
     let bytes = read_bytes(req, api, FORM_BYTES_MAX, 1, &mut Budget::of(api, depot)).await?;
     if media_type == "application/json" {
@@ -265,13 +265,18 @@ pub async fn read_fields<T: DeserializeOwned>(req: &mut Request, depot: &Depot, 
 ///
 /// # Errors
 /// Validation, payload too large; unavailable when the memory for uploads is taken.
-pub async fn read_budgeted(req: &mut Request, depot: &Depot, api: &Api, times: u64) -> Result<(Vec<u8>, Arc<Budget>)> {
+pub async fn read_budgeted(
+    req: &mut Request,
+    depot: &Depot,
+    api: &AppState,
+    times: u64,
+) -> Result<(Vec<u8>, Arc<Budget>)> {
     let mut budget = Budget::of(api, depot);
     let body = read_bytes(req, api, api.config.api.upload_bytes_max, times, &mut budget).await?;
     Ok((body, Arc::new(budget)))
 }
 
-async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget: &mut Budget) -> Result<Vec<u8>> {
+async fn read_bytes(req: &mut Request, api: &AppState, limit: u64, times: u64, budget: &mut Budget) -> Result<Vec<u8>> {
     if let Some(length) = content_length(req).filter(|&length| length > limit) {
         return Err(too_large("body", length, limit, api));
     }
@@ -292,7 +297,7 @@ async fn read_bytes(req: &mut Request, api: &Api, limit: u64, times: u64, budget
 }
 
 /// The body's data frames; each must come within the idle time. What is not taken of them stays in the body.
-fn chunks<'a>(body: &'a mut ReqBody, api: &Api) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<'a> {
+fn chunks<'a>(body: &'a mut ReqBody, api: &AppState) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<'a> {
     let idle = Duration::from_millis(api.config.api.idle_timeout_ms);
     let metrics = Arc::clone(&api.metrics);
     stream::unfold(Some((body, metrics)), move |state| async move {
@@ -319,7 +324,7 @@ fn chunks<'a>(body: &'a mut ReqBody, api: &Api) -> impl Stream<Item = std::io::R
 
 /// Reads and forgets what is left of a refused request's body, within bounds: an HTTP server that closes a connection on which
 /// something still comes resets it, and a client that is still sending then meets the reset before the answer.
-pub(super) async fn forget_rest(req: &mut Request, api: &Api) {
+pub(super) async fn forget_rest(req: &mut Request, api: &AppState) {
     // Who asked first waits for the answer before sending, and had better not be told to go on.
     if req.headers().contains_key(EXPECT) {
         return;
@@ -338,7 +343,7 @@ pub(super) async fn forget_rest(req: &mut Request, api: &Api) {
     let _ = tokio::time::timeout(REFUSED_TIME_MAX, drain).await;
 }
 
-fn too_large(what: &str, bytes: u64, limit: u64, api: &Api) -> Error {
+fn too_large(what: &str, bytes: u64, limit: u64, api: &AppState) -> Error {
     api.metrics.count_limit("upload_bytes");
     let message = format!("The {what} has {bytes} bytes or more; at most {limit} are taken.");
     Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit)

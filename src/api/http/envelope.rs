@@ -1,22 +1,20 @@
 //! What surrounds every request: its id, the host and origin checks, the security headers, the time limit, the counting.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use salvo::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use salvo::http::header::{self, HeaderName, HeaderValue};
 use salvo::http::uri::Scheme;
 use salvo::http::{Method, Version};
 use salvo::prelude::*;
 
 use crate::api::http::body::forget_rest;
-use crate::api::http::error::write_error;
-use crate::api::{Api, Live};
+use crate::api::http::error::{catch, write_error};
+use crate::api::http::request::{REQUEST_ID, RequestId, peer};
+use crate::api::state::{AppState, Reloadable};
 use crate::error::{Error, ErrorKind, Result};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A caller's request id is taken over up to this length.
-const REQUEST_ID_BYTES_MAX: usize = 64;
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
 /// Headers that must not come twice: the unit would go by one of them, and a proxy before it perhaps by the other.
@@ -47,32 +45,11 @@ const SLOW: [(&str, Duration); 4] = [
     ("/health", Duration::from_millis(100)),
 ];
 
-/// The id of a request: the caller's if it is a sane one, else a new one.
-#[derive(Clone, Debug)]
-pub struct RequestId(String);
-
-impl RequestId {
-    fn from_headers(headers: &HeaderMap) -> Self {
-        let sane = |id: &&str| {
-            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-        };
-        let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
-        Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
-    }
-
-    /// The id of the request that `depot` belongs to.
-    #[must_use]
-    pub fn of(depot: &Depot) -> &str {
-        depot.get_typed::<Self>().map_or("", |id| &id.0)
-    }
-}
-
 /// The outermost layer. `api` travels in the depot from here.
-pub struct RequestFrame(pub Api);
+pub struct Envelope(pub Arc<AppState>);
 
 #[async_trait]
-impl Handler for RequestFrame {
+impl Handler for Envelope {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let api = &self.0;
         let begun = Instant::now();
@@ -81,8 +58,8 @@ impl Handler for RequestFrame {
         let id = RequestId::from_headers(req.headers());
         depot.insert_typed(id.clone());
         depot.insert_typed(api.clone());
-        let live = api.live();
-        if let Err(error) = admit(api, &live, req) {
+        let settings = api.reloadable();
+        if let Err(error) = admit(api, &settings, req) {
             write_error(&error, req, depot, res);
             ctrl.skip_rest();
         } else if is_preflight(req) {
@@ -94,9 +71,9 @@ impl Handler for RequestFrame {
         if res.body.is_none()
             && res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error())
         {
-            super::error::catch.handle(req, depot, res, ctrl).await;
+            catch.handle(req, depot, res, ctrl).await;
         }
-        set_headers(api, &live, req, res, &id);
+        set_headers(api, &settings, req, res, &id);
         count(api, req, res, begun.elapsed());
         if res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error()) {
             forget_rest(req, api).await;
@@ -104,7 +81,7 @@ impl Handler for RequestFrame {
     }
 }
 
-struct Active<'a>(&'a Api);
+struct Active<'a>(&'a AppState);
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
@@ -113,7 +90,7 @@ impl Drop for Active<'_> {
 }
 
 /// Runs the handlers within the time limit; a panic becomes a 500.
-async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+async fn run(api: &AppState, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
     let limit = Duration::from_millis(api.config.api.request_timeout_ms);
     let handlers = std::panic::AssertUnwindSafe(ctrl.call_next(req, depot, res)).catch_unwind();
     let error = match tokio::time::timeout(limit, handlers).await {
@@ -138,21 +115,21 @@ async fn run(api: &Api, req: &mut Request, depot: &mut Depot, res: &mut Response
 }
 
 /// Refuses heads that are too long or ambiguous, foreign hosts, foreign origins and callers that are too fast.
-fn admit(api: &Api, live: &Live, req: &Request) -> Result<()> {
+fn admit(api: &AppState, settings: &Reloadable, req: &Request) -> Result<()> {
     check_head(api, req)?;
     let host = host(req)?;
-    let trusted = &live.trusted_hosts;
+    let trusted = &settings.trusted_hosts;
     if !trusted.is_empty() && !host.is_some_and(|host| trusted.iter().any(|name| name.eq_ignore_ascii_case(host))) {
         return Err(Error::validation("This host name is not one of the unit's; see api.trusted_hosts."));
     }
-    let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(live, origin));
+    let foreign = origin(req).filter(|origin| is_preflight(req) && !allowed(settings, origin));
     if let Some(origin) = foreign {
         let origin = crate::imaging::display_name(Some(origin));
         let message = format!("The origin {origin:?} may not call this unit; see api.cors_origins.");
         return Err(Error::new(ErrorKind::Authorization, message));
     }
     match peer(req) {
-        Some(peer) => live
+        Some(peer) => settings
             .rates
             .take(peer, endpoint(req), Instant::now())
             .inspect_err(|_| api.metrics.count_limit("request_rate")),
@@ -161,7 +138,7 @@ fn admit(api: &Api, live: &Live, req: &Request) -> Result<()> {
 }
 
 /// The size of the head, and what a body may not come in: decompressing it would be a way around every limit.
-fn check_head(api: &Api, req: &Request) -> Result<()> {
+fn check_head(api: &AppState, req: &Request) -> Result<()> {
     let headers = req.headers();
     let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
@@ -208,14 +185,8 @@ fn origin(req: &Request) -> Option<&str> {
     req.headers().get(header::ORIGIN)?.to_str().ok()
 }
 
-fn allowed(live: &Live, origin: &str) -> bool {
-    live.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-}
-
-/// The caller's address.
-#[must_use]
-pub fn peer(req: &Request) -> Option<IpAddr> {
-    req.remote_addr().clone().into_std().map(|address| address.ip().to_canonical())
+fn allowed(settings: &Reloadable, origin: &str) -> bool {
+    settings.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 /// The route's pattern, for labels; all unknown paths share one.
@@ -227,9 +198,9 @@ fn endpoint(req: &Request) -> &str {
     }
 }
 
-fn set_headers(api: &Api, live: &Live, req: &Request, res: &mut Response, id: &RequestId) {
+fn set_headers(api: &AppState, settings: &Reloadable, req: &Request, res: &mut Response, id: &RequestId) {
     let origin =
-        origin(req).filter(|origin| allowed(live, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
+        origin(req).filter(|origin| allowed(settings, origin)).and_then(|origin| HeaderValue::from_str(origin).ok());
     let headers = res.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -237,10 +208,10 @@ fn set_headers(api: &Api, live: &Live, req: &Request, res: &mut Response, id: &R
     if api.config.api.behind_tls_proxy || *req.scheme() == Scheme::HTTPS {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, id);
     }
-    if !live.cors_origins.is_empty() {
+    if !settings.cors_origins.is_empty() {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = origin {
@@ -252,7 +223,7 @@ fn set_headers(api: &Api, live: &Live, req: &Request, res: &mut Response, id: &R
     }
 }
 
-fn count(api: &Api, req: &Request, res: &Response, took: Duration) {
+fn count(api: &AppState, req: &Request, res: &Response, took: Duration) {
     let endpoint = match endpoint(req) {
         "unknown" => "unknown".to_owned(),
         pattern => format!("/{}", pattern.trim_start_matches('/')),

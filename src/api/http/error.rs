@@ -1,5 +1,7 @@
 //! How a failure is answered: one JSON shape for every error the server can give.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use salvo::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use salvo::oapi::{Components, EndpointOutRegister, Operation, ToSchema};
@@ -7,8 +9,8 @@ use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::api::Api;
-use crate::api::http::envelope::RequestId;
+use crate::api::http::request::RequestId;
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind};
 use crate::logging::mask;
 
@@ -53,7 +55,7 @@ impl Writer for ApiError {
 /// Writes `error` as the response, counts it, and logs what the client must not see.
 pub fn write_error(error: &Error, req: &Request, depot: &Depot, res: &mut Response) {
     let facts = error.kind().facts();
-    if let Ok(api) = depot.get_typed::<Api>() {
+    if let Ok(api) = depot.get_typed::<Arc<AppState>>() {
         api.metrics.count_error(error.kind());
     }
     let request_id = RequestId::of(depot);

@@ -10,5 +10,7 @@ pub mod error;
 pub mod head;
 pub mod query;
 pub mod rates;
+pub mod request;
 pub mod shares;
+pub mod stay;
 pub mod streams;

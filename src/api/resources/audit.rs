@@ -6,7 +6,7 @@ use crate::api::http::access::Caller;
 use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::resources::wire::{AuditPage, ChainWire, Reply};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::Result;
 use crate::record::Outcome;
 use crate::store::AuditFilter;
@@ -33,7 +33,7 @@ const PAGE_MAX: u32 = 1_000;
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPage>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["user", "action", "outcome", "from", "to", "limit", "cursor", "verify"])?;
     let limit = query::limit(req, PAGE_DEFAULT, PAGE_MAX)?;
     let before = query::parsed::<i64>(req, "cursor", "the next_cursor of an earlier page")?;
@@ -61,7 +61,7 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPag
     Ok(Reply(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor, chain }))
 }
 
-async fn chain(api: &Api, verify: bool) -> Result<ChainWire> {
+async fn chain(api: &AppState, verify: bool) -> Result<ChainWire> {
     if !verify {
         let head = api.store.audit_head().await?;
         return Ok(ChainWire { rows: head.rows, head_hash: head.hash, intact: None, first_broken: None });

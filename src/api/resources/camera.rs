@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use salvo::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use salvo::prelude::*;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::api::http::error::Answer;
 use crate::api::http::query;
-use crate::api::http::streams::Place;
+use crate::api::http::stay::Place;
 use crate::api::resources::wire::Written;
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::capture::CameraState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Analysed, Encoding, Frame, PictureFormat};
@@ -30,16 +30,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Slower is a still picture; and what is almost 0 has no pause that a duration could hold.
 const FPS_MIN: f64 = 0.1;
 
-/// The last picture with tracks drawn in, which all clients share, and when the next one may be made.
-#[derive(Default)]
-pub struct Overlays(Mutex<Option<Overlay>>);
-
-struct Overlay {
-    made: Instant,
-    sequence: u64,
-    jpeg: Bytes,
-}
-
 /// Newest picture
 ///
 /// JPEG, exactly as the camera gave it where it gives JPEG. `X-Frame-Age-Ms` tells how old it is; one older than
@@ -54,7 +44,7 @@ struct Overlay {
     security(["bearer" = []])
 )]
 pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["overlay"])?;
     let overlay = query::flag(req, "overlay")?;
     let frame = newest(&api)?;
@@ -87,7 +77,7 @@ pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) 
     security(["bearer" = []])
 )]
 pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["overlay", "fps"])?;
     let overlay = query::flag(req, "overlay")?;
     let fps_max = api.config.api.stream_fps_max;
@@ -100,7 +90,7 @@ pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let most = if overlay { api.config.api.overlay_fps_max.min(fps_max) } else { fps_max };
     newest(&api)?;
     let place = Place::take(&api, depot, &api.streams.pictures, "stream_clients")?;
-    let mut frames = api.view.frames();
+    let mut frames = api.camera.view.frames();
     // The newest one is sent at once.
     frames.mark_changed();
     let pause = Duration::from_secs_f64(1.0 / fps.min(most));
@@ -117,13 +107,13 @@ fn number(value: u128) -> HeaderValue {
     HeaderValue::from(u64::try_from(value).unwrap_or(u64::MAX))
 }
 
-fn age(api: &Api, frame: &Frame) -> Duration {
+fn age(api: &AppState, frame: &Frame) -> Duration {
     api.clock.now().monotonic.saturating_sub(frame.captured.monotonic)
 }
 
 /// The newest frame, if it is one to show as such.
-fn newest(api: &Api) -> Result<Arc<Frame>> {
-    let camera = api.camera.state();
+fn newest(api: &AppState) -> Result<Arc<Frame>> {
+    let camera = api.camera.status.state();
     if camera == CameraState::Off {
         let text = "No camera is configured: set capture.source.";
         return Err(Error::new(ErrorKind::NotFound, text));
@@ -133,7 +123,7 @@ fn newest(api: &Api) -> Result<Arc<Frame>> {
         CameraState::Disconnected(_) => "the camera gives no frames; the log says why",
         _ => "the camera is slow",
     };
-    let Some(frame) = api.view.newest() else {
+    let Some(frame) = api.camera.view.newest() else {
         return Err(Error::unavailable(format!("There is no picture yet: {why}."), RETRY));
     };
     let (age, most) = (age(api, &frame), Duration::from_millis(api.config.api.snapshot_age_max_ms));
@@ -146,7 +136,7 @@ fn newest(api: &Api) -> Result<Arc<Frame>> {
 }
 
 /// The frame as JPEG, or the newest one that was looked through with its tracks.
-async fn picture(api: &Api, frame: &Arc<Frame>, overlay: bool) -> Result<Bytes> {
+async fn picture(api: &AppState, frame: &Arc<Frame>, overlay: bool) -> Result<Bytes> {
     if !overlay {
         let jpeg = frame.encoding == Encoding::File && sniff(&frame.bytes) == Some(PictureFormat::Jpeg);
         if jpeg {
@@ -154,26 +144,16 @@ async fn picture(api: &Api, frame: &Arc<Frame>, overlay: bool) -> Result<Bytes> 
         }
         return encoded(api, Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() })).await;
     }
-    let analysed = api.view.newest_analysed();
+    let analysed = api.camera.view.newest_analysed();
     let limit = Duration::from_millis(api.config.api.snapshot_age_max_ms);
     let analysed = analysed.filter(|analysed| age(api, &analysed.frame) <= limit);
     let analysed = analysed.unwrap_or_else(|| Arc::new(Analysed { frame: Frame::clone(frame), tracks: Vec::new() }));
-    // One picture is made at a time, and all who want it get the same.
-    let mut last = api.overlays.0.lock().await;
     let rest = Duration::from_secs_f64(1.0 / api.config.api.overlay_fps_max);
-    if let Some(last) = last.as_ref()
-        && (last.sequence == analysed.frame.sequence || last.made.elapsed() < rest)
-        && last.made.elapsed() < limit
-    {
-        return Ok(last.jpeg.clone());
-    }
     let sequence = analysed.frame.sequence;
-    let jpeg = encoded(api, analysed).await?;
-    *last = Some(Overlay { made: Instant::now(), sequence, jpeg: jpeg.clone() });
-    Ok(jpeg)
+    api.camera.overlays.newest(sequence, rest, limit, encoded(api, analysed)).await
 }
 
-async fn encoded(api: &Api, analysed: Arc<Analysed>) -> Result<Bytes> {
+async fn encoded(api: &AppState, analysed: Arc<Analysed>) -> Result<Bytes> {
     let limits = Limits { pixels_max: api.config.classifier.picture_pixels_max };
     let work = tokio::task::spawn_blocking(move || jpeg_of(&analysed.frame, &analysed.tracks, &limits));
     let jpeg = work.await.map_err(|cause| Error::internal("The picture cannot be made.").because(cause))??;
@@ -182,7 +162,7 @@ async fn encoded(api: &Api, analysed: Arc<Analysed>) -> Result<Bytes> {
 
 /// One client's stream.
 struct Show {
-    api: Api,
+    api: Arc<AppState>,
     place: Place,
     frames: watch::Receiver<Option<Arc<Frame>>>,
     overlay: bool,

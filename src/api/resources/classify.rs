@@ -15,7 +15,7 @@ use crate::api::http::query;
 use crate::api::resources::wire::{
     BatchAnswer, BatchError, BatchResult, BatchSummary, ClassificationWire, Created, ImageFacts, by_attribute,
 };
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::imaging::display_name;
 use crate::inference;
@@ -52,7 +52,7 @@ pub struct FilesForm {
     security(["bearer" = []])
 )]
 pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<ClassificationWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
     let mut form = read_form(req, depot, &api, Wanted::one_picture(&api)).await?;
@@ -65,19 +65,24 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
 }
 
 /// Runs one upload through the lane and makes its record; nothing is stored yet.
-pub(super) async fn classified(api: &Api, user: &str, upload: Upload) -> Result<Classification> {
+pub(super) async fn classified(api: &AppState, user: &str, upload: Upload) -> Result<Classification> {
     let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
-    let mut place = api.upload_places.of(user);
+    let mut place = api.uploads.places.of(user);
     if !place.grow(1) {
         api.metrics.count_limit("upload_queue");
         let message = "All places for uploads are taken that one account may have; try again in a second.";
         return Err(Error::unavailable(message, Duration::from_secs(1)));
     }
-    let answer = api.lane.submit(upload).await?;
+    let answer = api.uploads.queue.submit(upload).await?;
     Ok(recorded(api, Some(user.to_owned()), file_name, answer))
 }
 
-fn recorded(api: &Api, user: Option<String>, file_name: Option<String>, answer: inference::Answer) -> Classification {
+fn recorded(
+    api: &AppState,
+    user: Option<String>,
+    file_name: Option<String>,
+    answer: inference::Answer,
+) -> Classification {
     Classification {
         id: uuid::Uuid::new_v4().to_string(),
         origin: Origin::Upload,
@@ -127,7 +132,7 @@ pub(super) fn wired(record: &Classification) -> ClassificationWire {
     security(["bearer" = []])
 )]
 pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Created<BatchAnswer>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
     let limits = &api.config.api;
@@ -143,7 +148,7 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     // As many at once as there are workers: a batch keeps them busy without filling the queue that others wait in.
     let jobs =
         std::mem::take(&mut form.files).into_iter().map(async |file| classified(&api, &user, file.upload?).await);
-    let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;
+    let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.uploads.workers.max(1)).collect().await;
     let answer = batch_answer(names, &done);
     let details = json!({ "files": answer.summary.total_files, "failed": answer.summary.failed });
     for error in done.iter().filter_map(|result| result.as_ref().err()) {

@@ -14,7 +14,7 @@ use crate::api::http::query;
 use crate::api::resources::health::look;
 use crate::api::resources::numbers::{disk_free, temperature};
 use crate::api::resources::wire::{Health, Reply};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::capture::CameraState;
 use crate::classifier::RUNTIME;
 use crate::error::Result;
@@ -36,7 +36,7 @@ const WRITTEN_DAYS: u32 = 7;
 /// Camera, pipeline, model, store, sync, disk, temperature, clock, network and versions on one page. No secrets.
 #[endpoint(tags("health"), security(["bearer" = []]))]
 pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<Diagnostics>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
     let event = api.audit(
@@ -50,7 +50,7 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
     api.store.record_audit(event).await?;
     let health = look(&api).await;
     let store = store(&api, &health).await?;
-    let (config, live) = (&api.config, api.live());
+    let (config, settings) = (&api.config, api.reloadable());
     let now = api.clock.now();
     let model = api.model.get();
     Ok(Reply(Diagnostics {
@@ -80,8 +80,8 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
             tls: config.api.tls.is_on(),
             connections_open: api.metrics.connections.get(),
             behind_tls_proxy: config.api.behind_tls_proxy,
-            trusted_hosts: live.trusted_hosts.clone(),
-            cors_origins: live.cors_origins.clone(),
+            trusted_hosts: settings.trusted_hosts.clone(),
+            cors_origins: settings.cors_origins.clone(),
         },
         versions: Versions {
             daemon: env!("CARGO_PKG_VERSION"),
@@ -93,8 +93,8 @@ pub async fn diagnostics(req: &mut Request, depot: &mut Depot) -> Answer<Reply<D
     }))
 }
 
-fn camera(api: &Api) -> CameraFacts {
-    let (state, last_error) = match api.camera.state() {
+fn camera(api: &AppState) -> CameraFacts {
+    let (state, last_error) = match api.camera.status.state() {
         CameraState::Off => ("off", None),
         CameraState::Connected => ("connected", None),
         CameraState::Disconnected(why) => ("disconnected", why),
@@ -106,22 +106,22 @@ fn camera(api: &Api) -> CameraFacts {
         source: mask(&api.config.capture.source).into_owned(),
         state,
         last_error: last_error.map(|why| mask(&why).into_owned()),
-        last_frame_seconds: api.camera.since_frame().map(|since| since.as_secs_f64()),
+        last_frame_seconds: api.camera.status.since_frame().map(|since| since.as_secs_f64()),
         frames: counts(&api.metrics.frames),
     }
 }
 
-fn pipeline(api: &Api) -> PipelineFacts {
+fn pipeline(api: &AppState) -> PipelineFacts {
     PipelineFacts {
-        workers: api.workers,
+        workers: api.uploads.workers,
         queues: values(&api.metrics.queue_depth).into_iter().map(|(queue, depth)| (queue, depth as i64)).collect(),
-        busy_seconds: api.lane.busiest().map(|busy| busy.as_secs_f64()),
+        busy_seconds: api.uploads.queue.busiest().map(|busy| busy.as_secs_f64()),
         requests_active: api.metrics.active_requests.get(),
         limit_hits: counts(&api.metrics.limit_hits),
     }
 }
 
-async fn store(api: &Api, health: &Health) -> Result<StoreFacts> {
+async fn store(api: &AppState, health: &Health) -> Result<StoreFacts> {
     let head = api.store.audit_head().await?;
     Ok(StoreFacts {
         healthy: health.database_healthy,
@@ -132,7 +132,7 @@ async fn store(api: &Api, health: &Health) -> Result<StoreFacts> {
     })
 }
 
-async fn disk(api: &Api) -> Result<DiskFacts> {
+async fn disk(api: &AppState) -> Result<DiskFacts> {
     let noted = api.store.write_volume(WRITTEN_DAYS).await?;
     let written = noted.iter().rev().filter_map(|volume| {
         let midnight = Timestamp::from_second(volume.day.checked_mul(86_400)?).ok()?;

@@ -5,6 +5,7 @@
 //! rows are read when it has taken the last ones, and the server's stall limit ends one that takes nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,10 +17,10 @@ use serde_json::json;
 
 use crate::api::http::error::Answer;
 use crate::api::http::query;
-use crate::api::http::streams::Place;
+use crate::api::http::stay::Place;
 use crate::api::resources::health;
 use crate::api::resources::wire::Written;
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::wire::PassageWire;
 
@@ -48,7 +49,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     security(["bearer" = []])
 )]
 pub async fn events(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["last_event_id"])?;
     let last = last_event_id(req)?;
     let place = Place::take(&api, depot, &api.streams.events, "event_clients")?;
@@ -80,7 +81,7 @@ fn last_event_id(req: &Request) -> Result<Option<i64>> {
 }
 
 /// Behind which passage to begin, and what to tell first.
-async fn start(api: &Api, last: Option<i64>) -> Result<(i64, String)> {
+async fn start(api: &AppState, last: Option<i64>) -> Result<(i64, String)> {
     let (oldest, newest) = api.store.passage_ids().await?.unwrap_or((1, 0));
     let mut first = "retry: 3000\n\n".to_owned();
     let Some(last) = last else { return Ok((newest, first)) };
@@ -96,7 +97,7 @@ async fn start(api: &Api, last: Option<i64>) -> Result<(i64, String)> {
 
 /// One client's stream.
 struct Feed {
-    api: Api,
+    api: Arc<AppState>,
     place: Place,
     /// Id of the last passage sent.
     after: i64,

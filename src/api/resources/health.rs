@@ -5,7 +5,7 @@ use salvo::prelude::*;
 
 use crate::api::http::error::Answer;
 use crate::api::resources::wire::{Health, Probe};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
 use crate::record::Gap;
@@ -17,14 +17,15 @@ use crate::sync::{SyncStatus, SyncWatch};
 /// Public. `degraded` names its reasons; a degraded unit still answers.
 #[endpoint(tags("health"), responses((status_code = 200, description = "The state", body = Health)), security(()))]
 pub async fn health(depot: &mut Depot) -> Answer<Json<Health>> {
-    Ok(Json(look(&api(depot)?).await))
+    let api = AppState::of(depot)?;
+    Ok(Json(look(&api).await))
 }
 
 /// The unit's state now.
-pub(super) async fn look(api: &Api) -> Health {
+pub(super) async fn look(api: &AppState) -> Health {
     let store = api.store.health().await;
     let database_healthy = store.as_ref().is_ok_and(|found| found.ok);
-    let camera = api.camera.state();
+    let camera = api.camera.status.state();
     let clock_synchronized = synchronised();
     let mut reasons = reasons(api, database_healthy, &camera, clock_synchronized);
     reasons.extend(store.as_ref().into_iter().flat_map(store_reasons));
@@ -47,7 +48,7 @@ pub(super) async fn look(api: &Api) -> Health {
 }
 
 /// The reasons name no path, address or account: this page is public. The log and `doctor` say more.
-fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchronized: bool) -> Vec<String> {
+fn reasons(api: &AppState, database_healthy: bool, camera: &CameraState, clock_synchronized: bool) -> Vec<String> {
     let mut reasons = Vec::new();
     if !database_healthy {
         reasons.push("The database does not answer; nothing can be stored.".to_owned());
@@ -66,7 +67,7 @@ fn reasons(api: &Api, database_healthy: bool, camera: &CameraState, clock_synchr
         CameraState::Ended => reasons.push("The replay has ended.".to_owned()),
         CameraState::Off | CameraState::Connected => {}
     }
-    if (api.gap)() == Some(Gap::Overload) {
+    if (api.camera.gap)() == Some(Gap::Overload) {
         reasons.push("The unit cannot keep up with the camera; vehicles are missed.".to_owned());
     }
     if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncWatch::status) {
@@ -108,7 +109,7 @@ pub async fn live() -> Json<Probe> {
 /// 200 when uploads can be classified and stored, else 503.
 #[endpoint(tags("health"), responses((status_code = 200, description = "Ready", body = Probe)), security(()))]
 pub async fn ready(depot: &mut Depot) -> Answer<Json<Probe>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     let store = api.store.health().await?;
     if !store.ok {
         let message = "The database does not answer; nothing can be stored.";

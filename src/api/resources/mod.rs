@@ -9,6 +9,7 @@ pub mod health;
 pub mod models;
 pub mod numbers;
 pub mod oip;
+pub mod overlay;
 pub mod report;
 pub mod report_cache;
 pub mod reports;

@@ -3,10 +3,10 @@
 use salvo::prelude::*;
 use serde_json::Value;
 
-use crate::api::api;
 use crate::api::http::access::Caller;
 use crate::api::http::error::Answer;
 use crate::api::resources::wire::{ModelInput, ModelMetadata, Reply};
+use crate::api::state::AppState;
 use crate::classifier::{Manifest, RUNTIME};
 use crate::frame::Fit;
 use crate::record::Outcome;
@@ -14,13 +14,13 @@ use crate::record::Outcome;
 /// The active model
 #[endpoint(tags("models"), security(["bearer" = []]))]
 pub async fn metadata(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ModelMetadata>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     crate::api::http::query::only(req, &[])?;
     let caller = Caller::of(depot)?;
     let model = api.model.get();
     let event = api.audit(req, Some(caller.name()), "models.metadata", &model.title(), Outcome::Success, Value::Null);
     api.store.record_audit(event).await?;
-    Ok(Reply(described(&model.manifest, api.config.classifier.threads, api.workers)))
+    Ok(Reply(described(&model.manifest, api.config.classifier.threads, api.uploads.workers)))
 }
 
 fn described(manifest: &Manifest, threads: usize, workers: usize) -> ModelMetadata {

@@ -6,7 +6,7 @@ use salvo::http::header::{CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
 use crate::api::http::error::Answer;
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::clock::synchronised;
 use crate::error::{Error, Result};
 
@@ -23,7 +23,7 @@ const THERMAL_ZONES: &str = "/sys/class/thermal";
     security(["bearer" = []])
 )]
 pub async fn metrics(depot: &mut Depot, res: &mut Response) -> Answer<()> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     let health = api.store.health().await;
     let text = tokio::task::spawn_blocking(move || {
         refresh(&api, health.map_or(0, |found| found.bytes));
@@ -36,7 +36,7 @@ pub async fn metrics(depot: &mut Depot, res: &mut Response) -> Answer<()> {
 }
 
 /// Series that are read when they are asked for.
-fn refresh(api: &Api, store_bytes: u64) {
+fn refresh(api: &AppState, store_bytes: u64) {
     let series = &api.metrics;
     series.store_bytes.set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
     series.clock_synchronized.set(i64::from(synchronised()));

@@ -17,7 +17,7 @@ use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::resources::classify::classified;
 use crate::api::resources::wire::Written;
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::auth::Permission;
 use crate::classifier::{LoadedModel, RUNTIME};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,11 +104,12 @@ pub async fn server_live(req: &mut Request) -> Answer<Json<ServerLive>> {
 )]
 pub async fn server_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<ServerReady>> {
     query::only(req, &[])?;
-    ready(&api(depot)?).await?;
+    let api = AppState::of(depot)?;
+    ready(&api).await?;
     Ok(Json(ServerReady { ready: true }))
 }
 
-async fn ready(api: &Api) -> Result<()> {
+async fn ready(api: &AppState) -> Result<()> {
     if api.store.health().await?.ok {
         return Ok(());
     }
@@ -127,7 +128,7 @@ async fn ready(api: &Api) -> Result<()> {
     security(["bearer" = []])
 )]
 pub async fn model_metadata(req: &mut Request, depot: &mut Depot) -> Answer<Json<OipModel>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let model = active(&api, req)?;
     let manifest = &model.manifest;
@@ -155,7 +156,7 @@ pub async fn model_metadata(req: &mut Request, depot: &mut Depot) -> Answer<Json
     security(["bearer" = []])
 )]
 pub async fn model_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<ModelReady>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let model = active(&api, req)?;
     ready(&api).await?;
@@ -180,7 +181,7 @@ pub async fn model_ready(req: &mut Request, depot: &mut Depot) -> Answer<Json<Mo
     security(["bearer" = []])
 )]
 pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let model = active(&api, req)?;
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
@@ -198,7 +199,7 @@ pub async fn infer(req: &mut Request, depot: &mut Depot, res: &mut Response) -> 
         held: Some(memory.clone()),
     });
     let jobs = uploads.map(|upload| classified(&api, &user, upload));
-    let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.workers.max(1)).collect().await;
+    let done: Vec<Result<Classification>> = stream::iter(jobs).buffered(api.uploads.workers.max(1)).collect().await;
     let records = done.into_iter().collect::<Result<Vec<_>>>()?;
     let predictions: Vec<_> = records.iter().map(|record| record.predictions.clone()).collect();
     let (outputs, binary) = tensor::answers(&asked.request, &predictions)?;
@@ -236,7 +237,7 @@ fn head_length(req: &Request) -> Result<Option<usize>> {
 }
 
 /// The model that runs; every other is refused.
-fn active(api: &Api, req: &Request) -> Result<Arc<LoadedModel>> {
+fn active(api: &AppState, req: &Request) -> Result<Arc<LoadedModel>> {
     let model = api.model.get();
     let manifest = &model.manifest;
     let named = req.param::<&str>("model") == Some(&manifest.name);

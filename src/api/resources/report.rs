@@ -13,7 +13,7 @@ use crate::api::http::query::{self, Format};
 use crate::api::page::PAGE_POLICY;
 use crate::api::resources::classify::{classified, wired};
 use crate::api::resources::wire::{Created, Reply, Success, Written};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, Report};
 use crate::report::{self, ReportBody};
@@ -53,7 +53,7 @@ pub struct ReportForm {
     security(["bearer" = []])
 )]
 pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
     let wanted = Wanted { fields: &["vehicle_id", "format"], ..Wanted::one_picture(&api) };
@@ -112,7 +112,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     security(["bearer" = []])
 )]
 pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["format"])?;
     let format = query::format(query::text(req, "format"))?;
     let vehicle_id = checked_vehicle_id(&req.param::<String>("vehicle_id").unwrap_or_default())?;
@@ -127,7 +127,7 @@ pub async fn newest(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
 }
 
 /// From memory, else from the store.
-async fn newest_of(api: &Api, vehicle_id: &str) -> Result<Option<Report>> {
+async fn newest_of(api: &AppState, vehicle_id: &str) -> Result<Option<Report>> {
     let writes_at_miss = match api.reports.find(vehicle_id) {
         Ok(report) => return Ok(Some(report)),
         Err(writes_at_miss) => writes_at_miss,

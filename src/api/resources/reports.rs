@@ -3,12 +3,12 @@
 use salvo::prelude::*;
 use serde_json::{Value, json};
 
-use crate::api::api;
 use crate::api::http::access::Caller;
 use crate::api::http::csv;
 use crate::api::http::error::Answer;
 use crate::api::http::query::{self, Listing, cursor_text};
 use crate::api::resources::wire::{Reply, ReportPage, Success, Written};
+use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::table;
 use crate::record::{Outcome, Report};
@@ -52,7 +52,7 @@ const COLUMNS: [&str; 11] = [
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &KNOWN)?;
     let limit = query::limit(req, PAGE_DEFAULT, REPORT_PAGE_ROWS_MAX)?;
     let (from, to) = query::range(req)?;

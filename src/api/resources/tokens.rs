@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::api::http::access::Caller;
 use crate::api::http::body::read_fields;
-use crate::api::http::envelope::peer;
 use crate::api::http::error::{Answer, ApiError};
+use crate::api::http::request::peer;
 use crate::api::resources::wire::{TokenAnswer, Written};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, User};
 
@@ -59,15 +59,15 @@ pub struct PasswordChange {
     new_password: String,
 }
 
-impl Api {
+impl AppState {
     /// Whether the password is the one behind the hash; without a hash it takes as long and is false.
     async fn password_opens(&self, password: String, hash: Option<String>) -> Result<bool> {
-        self.passwords.verify(password, hash).await.inspect_err(|error| self.count_gate(error))
+        self.accounts.passwords.verify(password, hash).await.inspect_err(|error| self.count_gate(error))
     }
 
     /// The hash of a password that was checked against the rules.
     pub(super) async fn password_hash(&self, password: String) -> Result<String> {
-        self.passwords.hash(password).await.inspect_err(|error| self.count_gate(error))
+        self.accounts.passwords.hash(password).await.inspect_err(|error| self.count_gate(error))
     }
 
     fn count_gate(&self, error: &Error) {
@@ -90,7 +90,7 @@ impl Api {
     security(())
 )]
 pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAnswer>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let credentials: Credentials = read_fields(req, depot, &api).await?;
     let checked = check_credentials(&api, &credentials, address).await;
@@ -107,7 +107,7 @@ pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAn
     let event = api.audit(req, known.as_deref(), "auth.token", "/auth/token", outcome, Value::Null);
     api.store.record_audit(event).await?;
     let user = checked?;
-    let issued = api.signer.issue_access(
+    let issued = api.accounts.signer.issue_access(
         &user,
         api.clock.wall(),
         Duration::from_secs(u64::from(api.config.auth.token_minutes) * 60),
@@ -123,19 +123,22 @@ pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAn
 }
 
 /// The same words and the same time for an unknown account, a disabled one and a wrong password.
-async fn check_credentials(api: &Api, credentials: &Credentials, address: IpAddr) -> Result<User> {
+async fn check_credentials(api: &AppState, credentials: &Credentials, address: IpAddr) -> Result<User> {
     let now = api.clock.now().monotonic;
-    api.logins.check(&credentials.username, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+    api.accounts
+        .logins
+        .check(&credentials.username, address, now)
+        .inspect_err(|_| api.metrics.count_limit("login_rate"))?;
     let user = api.store.user(&credentials.username).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = api.password_opens(credentials.password.clone(), hash).await?;
     match user.filter(|user| right && user.enabled) {
         Some(user) => {
-            api.logins.succeeded(&credentials.username, address, now);
+            api.accounts.logins.succeeded(&credentials.username, address, now);
             Ok(user)
         }
         None => {
-            api.logins.failed(&credentials.username, address, api.clock.now().monotonic);
+            api.accounts.logins.failed(&credentials.username, address, api.clock.now().monotonic);
             Err(Error::new(ErrorKind::Authentication, "The name or the password is wrong, or the account is disabled."))
         }
     }
@@ -146,7 +149,7 @@ async fn check_credentials(api: &Api, credentials: &Credentials, address: IpAddr
 /// Revokes the presented token, also across restarts.
 #[endpoint(tags("auth"), responses((status_code = 204, description = "The token is void")), security(["bearer" = []]))]
 pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     let caller = Caller::of(depot)?;
     let event = api.audit(req, Some(caller.name()), "auth.logout", "/auth/logout", Outcome::Success, Value::Null);
     api.store.revoke_access(&caller.claims.id, caller.claims.expires_at, event).await?;
@@ -164,16 +167,16 @@ pub async fn log_out(req: &mut Request, depot: &mut Depot, res: &mut Response) -
     security(["bearer" = []])
 )]
 pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     let caller = Caller::of(depot)?.clone();
     let gone = || Error::new(ErrorKind::Authentication, "The account is gone; log in again.");
     let user = api.store.user(caller.name()).await?.ok_or_else(gone)?;
     let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let change: PasswordChange = read_fields(req, depot, &api).await?;
     let now = api.clock.now().monotonic;
-    api.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+    api.accounts.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
     if !api.password_opens(change.current_password.clone(), Some(user.password_hash.clone())).await? {
-        api.logins.failed(&user.name, address, api.clock.now().monotonic);
+        api.accounts.logins.failed(&user.name, address, api.clock.now().monotonic);
         let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);
         api.store.record_audit(event).await?;
         return Err(ApiError(
@@ -183,7 +186,7 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     if change.new_password == change.current_password {
         return Err(ApiError(Error::validation("The new password is the current one; choose another.")));
     }
-    api.rules.check(&change.new_password, &user.name)?;
+    api.accounts.rules.check(&change.new_password, &user.name)?;
     let hash = api.password_hash(change.new_password).await?;
     let details = json!({ "other_tokens": "revoked" });
     let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);

@@ -10,7 +10,7 @@ use crate::api::http::body::read_fields;
 use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::resources::wire::{Created, Reply, UserList, UserWire, Written};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::auth::check_account_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Outcome, Role, User};
@@ -56,7 +56,7 @@ pub struct UserPatch {
 /// By name.
 #[endpoint(tags("users"), security(["bearer" = []]))]
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserList>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let users = api.store.users().await?;
     Ok(Reply(UserList { users: users.iter().map(Into::into).collect() }))
@@ -70,12 +70,12 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserList
     security(["bearer" = []])
 )]
 pub async fn create(req: &mut Request, depot: &mut Depot) -> Answer<Created<UserWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
     let form: UserForm = read_fields(req, depot, &api).await?;
     check_account_name(&form.name)?;
-    api.rules.check(&form.password, &form.name)?;
+    api.accounts.rules.check(&form.password, &form.name)?;
     let must_change_password = form.must_change_password.unwrap_or(true);
     let details = json!({ "role": form.role, "must_change_password": must_change_password });
     let event = api.audit(req, Some(&caller), "user.add", &form.name, Outcome::Success, details);
@@ -96,7 +96,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot) -> Answer<Created<User
 /// Of the token's owner; service tokens have none.
 #[endpoint(tags("users"), security(["bearer" = []]))]
 pub async fn me(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     Ok(Reply((&found(&api, Caller::of(depot)?.name()).await?).into()))
 }
@@ -104,7 +104,7 @@ pub async fn me(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWire>>
 /// One account
 #[endpoint(tags("users"), parameters(("name" = String, Path, description = "Account name")), security(["bearer" = []]))]
 pub async fn one(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     Ok(Reply((&found(&api, &named(req)?).await?).into()))
 }
@@ -120,7 +120,7 @@ pub async fn one(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWire>
     security(["bearer" = []])
 )]
 pub async fn update(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
     let name = named(req)?;
@@ -146,7 +146,7 @@ pub async fn update(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWi
     security(["bearer" = []])
 )]
 pub async fn delete(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let caller = Caller::of(depot)?.name().to_owned();
     let user = found(&api, &named(req)?).await?;
@@ -178,12 +178,12 @@ impl UserPatch {
         Ok(details.into())
     }
 
-    async fn change(self, api: &Api, user: &User) -> Result<UserChange> {
+    async fn change(self, api: &AppState, user: &User) -> Result<UserChange> {
         let must_change = self.must_change_password.unwrap_or(true);
         let password = match self.password {
             None => None,
             Some(password) => {
-                api.rules.check(&password, &user.name)?;
+                api.accounts.rules.check(&password, &user.name)?;
                 Some(NewPassword { hash: api.password_hash(password).await?, must_change, kept: None })
             }
         };
@@ -201,12 +201,19 @@ fn nobody() -> Error {
     Error::new(ErrorKind::NotFound, "There is no such account; GET /api/users lists them.")
 }
 
-async fn found(api: &Api, name: &str) -> Result<User> {
+async fn found(api: &AppState, name: &str) -> Result<User> {
     api.store.user(name).await?.ok_or_else(nobody)
 }
 
 /// Keeps a refused change in the audit trail too: somebody tried.
-async fn denied<T>(api: &Api, req: &Request, caller: &str, action: &str, name: &str, done: Result<T>) -> Result<T> {
+async fn denied<T>(
+    api: &AppState,
+    req: &Request,
+    caller: &str,
+    action: &str,
+    name: &str,
+    done: Result<T>,
+) -> Result<T> {
     if let Err(error) = &done
         && error.kind() == ErrorKind::Conflict
     {

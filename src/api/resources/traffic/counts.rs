@@ -8,7 +8,7 @@ use crate::api::http::error::Answer;
 use crate::api::http::query::{self, Listing};
 use crate::api::resources::traffic::{configured_ways, load, scheme, zone};
 use crate::api::resources::wire::{Reply, Success, Written};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::interval::{Ledger, intervals};
 use crate::ledger::wire::CountsWire;
@@ -38,7 +38,7 @@ const KNOWN: [&str; 6] = ["from", "to", "interval", "scheme", "line", "format"];
     security(["bearer" = []])
 )]
 pub async fn counts(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &KNOWN)?;
     let interval = query::text(req, "interval").map_or(Ok(Interval::QuarterHour), str::parse)?;
     let scheme = load(&api, scheme(req)?)?;
@@ -58,7 +58,7 @@ pub async fn counts(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
 
 /// The intervals as the ledger has them now.
 async fn counted(
-    api: &Api,
+    api: &AppState,
     interval: Interval,
     (from, to): (Timestamp, Timestamp),
     scheme: Scheme,
@@ -87,7 +87,7 @@ async fn counted(
 }
 
 /// Whole intervals, within the limit.
-fn range(req: &Request, api: &Api, interval: Interval) -> Result<(Timestamp, Timestamp)> {
+fn range(req: &Request, api: &AppState, interval: Interval) -> Result<(Timestamp, Timestamp)> {
     let (from, to) = query::range(req)?;
     let zone = zone(api)?;
     let to = to.unwrap_or_else(|| api.clock.wall());

@@ -3,9 +3,9 @@
 use jiff::tz::TimeZone;
 use salvo::prelude::*;
 
-use crate::api::Api;
 use crate::api::http::access::Gate;
 use crate::api::http::query;
+use crate::api::state::AppState;
 use crate::auth::Permission;
 use crate::classifier::Manifest;
 use crate::error::{Error, Result};
@@ -32,12 +32,12 @@ pub fn routes() -> Router {
 }
 
 /// The unit's own zone, where days begin.
-fn zone(api: &Api) -> Result<TimeZone> {
+fn zone(api: &AppState) -> Result<TimeZone> {
     TimeZone::get(&api.config.unit.timezone)
         .map_err(|cause| Error::internal("The unit's time zone cannot be used.").because(cause))
 }
 
-fn load(api: &Api, name: SchemeName) -> Result<Scheme> {
+fn load(api: &AppState, name: SchemeName) -> Result<Scheme> {
     let model = api.model.get();
     let attributes = model.manifest.attributes.iter();
     let labels =
@@ -51,7 +51,7 @@ fn scheme(req: &Request) -> Result<SchemeName> {
 }
 
 /// Lines with their directions as they are configured: they are there even when nobody takes them.
-fn configured_ways(api: &Api) -> Vec<Way> {
+fn configured_ways(api: &AppState) -> Vec<Way> {
     let lines = api.config.traffic.lines.iter();
     let way = |line: &str, direction: &str| Way { line: Some(line.into()), direction: Some(direction.into()) };
     lines.flat_map(|line| [way(&line.name, &line.forward), way(&line.name, &line.backward)]).collect()

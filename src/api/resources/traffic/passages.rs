@@ -3,12 +3,12 @@
 use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
-use crate::api::api;
 use crate::api::http::csv;
 use crate::api::http::error::Answer;
 use crate::api::http::query::{self, Listing, cursor_text};
 use crate::api::resources::traffic::wire::PassagePage;
 use crate::api::resources::wire::{Reply, Success, Written};
+use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::table;
 use crate::ledger::wire::PassageWire;
@@ -40,7 +40,7 @@ const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confi
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &KNOWN)?;
     let limit = query::limit(req, PAGE_DEFAULT, PASSAGE_PAGE_ROWS_MAX)?;
     let (from, to) = query::range(req)?;
@@ -81,7 +81,7 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
     security(["bearer" = []])
 )]
 pub async fn crop(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let id = req.param::<&str>("id").unwrap_or_default().to_owned();
     let jpeg = api.store.passage_crop(&id).await?.ok_or_else(|| {

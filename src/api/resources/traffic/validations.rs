@@ -15,7 +15,7 @@ use crate::api::http::query;
 use crate::api::resources::traffic::wire::ValidationPage;
 use crate::api::resources::traffic::{load, zone};
 use crate::api::resources::wire::{Created, Reply};
-use crate::api::{Api, api};
+use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::interval::{Interval, Ledger, intervals};
 use crate::ledger::scheme::SchemeName;
@@ -76,7 +76,7 @@ pub struct ManualCount {
     security(["bearer" = []])
 )]
 pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<ValidationWire>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let form: ValidationForm = read_fields(req, depot, &api).await?;
     let user = Caller::of(depot)?.name().to_owned();
@@ -138,7 +138,7 @@ pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<Val
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ValidationPage>> {
-    let api = api(depot)?;
+    let api = AppState::of(depot)?;
     query::only(req, &["limit", "cursor"])?;
     let limit = query::limit(req, PAGE_DEFAULT, VALIDATION_PAGE_ROWS_MAX)?;
     let before = query::parsed::<i64>(req, "cursor", "the next_cursor of an earlier page")?;
@@ -226,7 +226,7 @@ fn ratio(part: i64, whole: u64) -> Option<f64> {
 }
 
 /// The mean over the five-minute slots that the interval touches, as far as they have begun.
-async fn coverage(api: &Api, from: Timestamp, to: Timestamp) -> Result<Option<f64>> {
+async fn coverage(api: &AppState, from: Timestamp, to: Timestamp) -> Result<Option<f64>> {
     let zone = zone(api)?;
     let start = SlotWidth::FiveMinutes.slot(from, &zone).0;
     let page = api.store.counts(SlotWidth::FiveMinutes, start, to).await?;
