@@ -15,7 +15,6 @@ use crate::clock::Stamp;
 use crate::error::Result;
 use crate::record::{AuditEvent, AuditRow, Outcome};
 use crate::store::columns::{Json, Named, monotonic_us, nullable_text, stamp, text};
-use crate::store::trail::{self, Fault};
 use crate::store::{Pending, Store};
 
 /// Most rows of one page.
@@ -36,21 +35,6 @@ pub struct AuditFilter {
     /// Before this moment.
     pub to: Option<Timestamp>,
     pub outcome: Option<Outcome>,
-}
-
-/// What a walk along the chain found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditCheck {
-    /// Sound rows from the first one on.
-    pub rows: u64,
-    /// Id of the newest row that retention dropped, with a row that says so; 0: the trail goes back to its beginning.
-    pub dropped_through: i64,
-    /// Id of the first row that is missing or not what it was; the rows behind it are not vouched for either.
-    pub first_broken: Option<i64>,
-    /// What seems to have been done there.
-    pub fault: Option<Fault>,
-    /// Hex hash of the last sound row. Noted down elsewhere, it proves later that nobody rewrote the whole trail.
-    pub head_hash: String,
 }
 
 /// The end of the chain as it is stored.
@@ -84,11 +68,6 @@ impl Store {
             let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.query_map(params_from_iter(values), audit_row)?.collect::<rusqlite::Result<_>>()?)
         })
-    }
-
-    /// Walks the whole chain, however long, in constant memory.
-    pub fn verify_audit(&self) -> Pending<AuditCheck> {
-        self.maintain(trail::verify)
     }
 }
 

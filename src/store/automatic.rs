@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
 use crate::store::database::{self, sync_directory, unusable};
-use crate::store::{Store, meta};
 
 /// Below the state directory.
 const DIRECTORY: &str = "backups";
@@ -131,14 +131,25 @@ fn make_room(database: &Path, directory: &Path, size: u64, bytes_max: u64) -> Re
     let mut old = backups(database);
     old.pop();
     for backup in old {
-        if meta::free_bytes(database)? >= size + DISK_RESERVE_BYTES {
+        if free_bytes(database)? >= size + DISK_RESERVE_BYTES {
             return Ok(());
         }
         database::remove(&backup.path);
     }
-    if meta::free_bytes(database)? < size + DISK_RESERVE_BYTES {
+    if free_bytes(database)? < size + DISK_RESERVE_BYTES {
         let text = format!("There is no room for a backup of {} MiB in {}.", size >> 20, directory.display());
         return Err(Error::new(ErrorKind::Conflict, text));
     }
     Ok(())
+}
+
+/// Bytes that an unprivileged process may still write beside `path`.
+///
+/// # Errors
+/// Internal when the file system gives no answer.
+fn free_bytes(path: &Path) -> Result<u64> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::statvfs(directory).map(|facts| facts.f_bavail * facts.f_frsize).map_err(|cause| {
+        Error::internal(format!("The free space of {} cannot be read.", directory.display())).because(cause)
+    })
 }

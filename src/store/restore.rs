@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::AuditEvent;
 use crate::store::database::{self, beside, dated, open_writer, remove, sync_directory, unusable};
-use crate::store::{audit, meta, trail, version};
+use crate::store::{audit, check, trail, version};
 
 /// What `restore` put in place.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ fn verified(backup: &Path, copy: &Path, event: &AuditEvent) -> Result<Restored> 
         connection.busy_timeout(database::BUSY_TIMEOUT)?;
         let version = version::of(&connection)?;
         let problems = match version {
-            Some(_) => meta::problems(&connection)?,
+            Some(_) => check::problems(&connection)?,
             None => Vec::new(),
         };
         Ok::<_, Error>((version, problems))
@@ -98,7 +98,7 @@ fn verified(backup: &Path, copy: &Path, event: &AuditEvent) -> Result<Restored> 
     if let Some(row) = check.first_broken {
         return Err(unsound(format!("its audit trail is broken at row {row}.")));
     }
-    let rows = meta::row_counts(&connection)?;
+    let rows = check::row_counts(&connection)?;
     let newest: Option<i64> = connection.query_row("SELECT max(created_at) FROM audit_log", [], |row| row.get(0))?;
     audit::append(&connection, event)?;
     single_file(&connection)?;

@@ -6,9 +6,9 @@ use rusqlite::{Connection, Row};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::store::audit::{AuditCheck, Content, Hash, RETENTION, base, head, hex};
+use crate::store::audit::{Content, Hash, RETENTION, base, head, hex};
 use crate::store::columns::{nullable_text, text};
-use crate::store::unless;
+use crate::store::{Pending, Store, unless};
 
 /// Rows checked in one read transaction: short ones do not keep the writer's log from starting over.
 const CHECK_ROWS: i64 = 1_000;
@@ -28,6 +28,28 @@ pub enum Fault {
     Swapped { with: i64 },
     /// Rows before it were removed, and no row of the trail says that retention did so.
     Unvouched,
+}
+
+/// What a walk along the chain found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditCheck {
+    /// Sound rows from the first one on.
+    pub rows: u64,
+    /// Id of the newest row that retention dropped, with a row that says so; 0: the trail goes back to its beginning.
+    pub dropped_through: i64,
+    /// Id of the first row that is missing or not what it was; the rows behind it are not vouched for either.
+    pub first_broken: Option<i64>,
+    /// What seems to have been done there.
+    pub fault: Option<Fault>,
+    /// Hex hash of the last sound row. Noted down elsewhere, it proves later that nobody rewrote the whole trail.
+    pub head_hash: String,
+}
+
+impl Store {
+    /// Walks the whole chain, however long, in constant memory.
+    pub fn verify_audit(&self) -> Pending<AuditCheck> {
+        self.maintain(verify)
+    }
 }
 
 /// A row, taken along.
