@@ -21,7 +21,7 @@ const STATEMENTS: [(&str, usize); 16] = [
     // Accounts of a damaged database, once.
     ("damage.rs", 1),
     // `store check` reads everything, on the thread for long work.
-    ("meta.rs", 3),
+    ("check.rs", 3),
     ("outbox.rs", 2),
     ("passages.rs", 2),
     ("reports.rs", 1),
