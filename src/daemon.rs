@@ -9,13 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::{self, AppState, Gaps, Parts};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
-use crate::capture::{self, CameraWatch, Pauses, SourceSpec, Supervisor, Wish};
+use crate::capture::{self, CameraStatus, Pauses, RequestedMode, SourceSpec, Supervisor};
 use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources};
+use crate::coverage::CoverageKeeper;
 use crate::error::{Error, Result};
 use crate::frame::LiveView;
-use crate::inference::{self, Inference, Lane};
+use crate::inference::{self, Inference, UploadQueue};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 use crate::pipeline::{Intake, Pipeline};
@@ -30,10 +31,8 @@ mod listen;
 mod notify;
 mod reload;
 pub mod tls;
-pub mod watch;
 
 use reload::Reload;
-use watch::WatchKeeper;
 
 pub use central::redis_settings;
 
@@ -51,7 +50,7 @@ struct Unit {
     api: Arc<AppState>,
     capture: Supervisor,
     pipeline: Option<Pipeline>,
-    watch: WatchKeeper,
+    coverage: CoverageKeeper,
     inference: Inference,
     sync: Option<Sync>,
     store: Store,
@@ -102,7 +101,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     let serving = tokio::spawn(server.try_serve(api::service(unit.api.clone())?));
     tracing::info!("ready: {url} (API documentation at {url}docs)");
     notify::ready(&format!("Serving on {url}"));
-    let watch = tokio::spawn(notify::watchdog(Progress::of(&unit)));
+    let watchdog = tokio::spawn(notify::watchdog(Progress::of(&unit)));
     signals.until_stopped(&mut reload).await;
     notify::stopping();
     tracing::info!("stopping: finishing what was begun");
@@ -119,7 +118,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         Ok(Err(cause)) => tracing::error!("the server ended with an error: {cause}"),
         Err(cause) => tracing::error!("the server task failed: {cause}"),
     }
-    watch.abort();
+    watchdog.abort();
     tokio::task::block_in_place(|| drain(unit));
     tracing::info!("stopped");
     Ok(())
@@ -143,36 +142,35 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let settings = inference_settings(loaded);
     let sink = camera::camera_sink(store.clone());
     let inference = Inference::start(&settings, &model, sink, &metrics)?;
-    let proof = inference.proof();
+    let golden_result = inference.golden_result();
     tracing::info!(
         "model {}: the golden picture is a {} ({:.2}), as it must be; {} worker(s)",
         model.get().title(),
-        proof.value,
-        proof.confidence,
+        golden_result.value,
+        golden_result.confidence,
         settings.worker_count()
     );
-    let lane = inference.lane();
+    let queue = inference.queue();
     let live = LiveView::new();
     let watching = capture_settings(loaded)?;
     let pipeline = camera::start_pipeline(loaded, &watching.source, &model, &store, &metrics)?;
     let intake = pipeline.as_ref().map(Pipeline::intake);
-    let take = camera::taker(intake.clone(), lane.clone(), live.clone());
+    let take = camera::taker(intake.clone(), queue.clone(), live.clone());
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
-    let (camera, own) = (capture.watch(), clock.clone());
-    let gap: Gaps = Arc::new(move || {
-        watch::gap(&camera.state()).or_else(|| camera::unseen(&camera, intake.as_ref()?, own.as_ref()))
-    });
+    let (camera, own) = (capture.status(), clock.clone());
+    let gap: Gaps =
+        Arc::new(move || camera.state().gap().or_else(|| camera::unseen(&camera, intake.as_ref()?, own.as_ref())));
     let told = gap.clone();
-    let watch = WatchKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
+    let coverage = CoverageKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
     let api = AppState::new(Parts {
         config: config.clone(),
         state_directory: state_directory.to_owned(),
         unit_id: unit_id.to_owned(),
         store: store.clone(),
-        lane,
-        sync: sync.as_ref().map(Sync::watch),
-        camera: capture.watch(),
+        queue,
+        sync: sync.as_ref().map(Sync::status_reader),
+        camera: capture.status(),
         gap,
         view: live,
         model,
@@ -181,7 +179,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         metrics,
         clock,
     });
-    Ok(Unit { api, capture, pipeline, watch, inference, sync, store, hold })
+    Ok(Unit { api, capture, pipeline, coverage, inference, sync, store, hold })
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.
@@ -298,7 +296,7 @@ pub fn capture_settings(loaded: &Loaded) -> Result<capture::Settings> {
     let size = (wanted.width > 0).then_some((wanted.width, wanted.height));
     let mut settings = capture::Settings {
         source: wanted.source.parse()?,
-        wish: Wish { size, fps: wanted.fps, format: wanted.format },
+        requested: RequestedMode { size, fps: wanted.fps, format: wanted.format },
         frame_deadline: Duration::from_millis(wanted.frame_deadline_ms),
         frozen_after: Duration::from_millis(wanted.frozen_after_ms),
         frame_age_max: Duration::from_millis(wanted.frame_age_max_ms),
@@ -320,7 +318,7 @@ fn drain(unit: Unit) {
     if let Some(pipeline) = unit.pipeline {
         pipeline.stop();
     }
-    unit.watch.stop();
+    unit.coverage.stop();
     unit.inference.stop();
     if let Some(sync) = unit.sync {
         tokio::runtime::Handle::current().block_on(sync.stop(SYNC_DRAIN_MAX));
@@ -332,9 +330,9 @@ fn drain(unit: Unit) {
 /// What the watchdog looks at.
 pub struct Progress {
     metrics: Arc<Metrics>,
-    lane: Lane,
+    queue: UploadQueue,
     store: Store,
-    camera: CameraWatch,
+    camera: CameraStatus,
     pipeline: Option<Intake>,
 }
 
@@ -342,16 +340,16 @@ impl Progress {
     fn of(unit: &Unit) -> Self {
         Self {
             metrics: unit.api.metrics.clone(),
-            lane: unit.inference.lane(),
+            queue: unit.inference.queue(),
             store: unit.store.clone(),
-            camera: unit.capture.watch(),
+            camera: unit.capture.status(),
             pipeline: unit.pipeline.as_ref().map(Pipeline::intake),
         }
     }
 
     /// None while every part makes progress or rests; else which one hangs.
     fn stuck(&self) -> Option<&'static str> {
-        if self.lane.busiest().is_some_and(|busy| busy > STUCK) {
+        if self.queue.busiest().is_some_and(|busy| busy > STUCK) {
             return Some("an inference worker");
         }
         if self.pipeline.as_ref().and_then(Intake::busy).is_some_and(|busy| busy > STUCK) {

@@ -9,6 +9,7 @@ pub mod classifier;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod coverage;
 pub mod daemon;
 pub mod error;
 pub mod frame;

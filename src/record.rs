@@ -14,7 +14,7 @@ mod event;
 mod ledger;
 
 pub use event::Event;
-pub use ledger::{Count, Coverage, Gap, Passage, PassageRow, SlotWidth, UNCLASSIFIED, WatchSpan};
+pub use ledger::{Count, Coverage, CoverageSpan, Gap, Passage, PassageRow, SlotWidth, UNCLASSIFIED};
 
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. Leaves may be imported by everybody and import only what is listed for them.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 23] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -28,7 +28,10 @@ const EDGES: [(&str, &[&str]); 22] = [
             "sync",
         ],
     ),
-    ("daemon", &["api", "auth", "capture", "classifier", "inference", "pipeline", "place", "store", "sync"]),
+    (
+        "daemon",
+        &["api", "auth", "capture", "classifier", "coverage", "inference", "pipeline", "place", "store", "sync"],
+    ),
     ("api", &["auth", "capture", "classifier", "imaging", "inference", "ledger", "report", "store", "sync"]),
     ("pipeline", &["classifier", "imaging", "inference", "traffic"]),
     ("traffic", &[]),
@@ -38,6 +41,7 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("classifier", &[]),
     ("report", &[]),
     ("ledger", &[]),
+    ("coverage", &["store"]),
     ("auth", &[]),
     ("store", &[]),
     ("sync", &["store"]),

@@ -12,8 +12,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use vehicle_classifierd::clock::Stamp;
 use vehicle_classifierd::config::{Sources, load};
+use vehicle_classifierd::coverage::CoverageLog;
 use vehicle_classifierd::daemon::store_settings;
-use vehicle_classifierd::daemon::watch::Watch;
 use vehicle_classifierd::ledger::interval::{Interval, Intervals, Ledger, intervals};
 use vehicle_classifierd::ledger::scheme::SchemeName;
 use vehicle_classifierd::metrics::Metrics;
@@ -71,7 +71,7 @@ struct Truth {
 
 struct Road {
     store: Store,
-    watch: Watch,
+    log: CoverageLog,
     now: Stamp,
     dice: Dice,
     truth: Truth,
@@ -118,13 +118,13 @@ impl Road {
             }
             self.now.at += SignedDuration::from_secs(1);
             self.now.monotonic += Duration::from_secs(1);
-            self.watch.tick(self.now.clone(), state(second));
+            self.log.tick(self.now.clone(), state(second));
             let good = state(second).is_none() && (second == 0 || state(second - 1).is_none());
             *self.truth.watched.entry(second / 900).or_default() += i64::from(good);
         }
         // What was sent before is taken first, then the rest; a write that is answered says that those before it are stored.
         for _ in 0..2 {
-            self.watch.flush();
+            self.log.flush();
             self.store.set_day_zone("UTC").wait().unwrap();
         }
     }
@@ -159,8 +159,8 @@ fn the_ledger_agrees_with_the_counts_and_the_memory_stays() {
     let settings = store_settings(&load(&Sources::default()).unwrap(), directory.path().to_owned());
     let store = Store::open(settings, metrics.clone()).unwrap();
     let now = Stamp { at: start(), monotonic: Duration::from_secs(1), synced: true, boot_id: "boot".into() };
-    let watch = Watch::new(now.clone(), store.clone(), metrics);
-    let mut road = Road { store, watch, now, dice: Dice(0x9E37_79B9_7F4A_7C15), truth: Truth::default() };
+    let log = CoverageLog::new(now.clone(), store.clone(), metrics);
+    let mut road = Road { store, log, now, dice: Dice(0x9E37_79B9_7F4A_7C15), truth: Truth::default() };
 
     let end = hours() * 3_600;
     road.drive(0..end / 4);

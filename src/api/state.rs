@@ -14,17 +14,17 @@ use crate::api::http::streams::Streams;
 use crate::api::resources::overlay::Overlays;
 use crate::api::resources::report_cache::ReportCache;
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Signer};
-use crate::capture::CameraWatch;
+use crate::capture::CameraStatus;
 use crate::classifier::ActiveModel;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::frame::LiveView;
-use crate::inference::Lane;
+use crate::inference::UploadQueue;
 use crate::metrics::Metrics;
 use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::Store;
-use crate::sync::SyncWatch;
+use crate::sync::SyncStatusReader;
 
 /// What the daemon hands to the HTTP side.
 pub struct Parts {
@@ -32,10 +32,10 @@ pub struct Parts {
     pub state_directory: PathBuf,
     pub unit_id: String,
     pub store: Store,
-    pub lane: Lane,
+    pub queue: UploadQueue,
     /// None when no central site is configured.
-    pub sync: Option<SyncWatch>,
-    pub camera: CameraWatch,
+    pub sync: Option<SyncStatusReader>,
+    pub camera: CameraStatus,
     pub gap: Gaps,
     pub view: LiveView,
     pub model: ActiveModel,
@@ -56,7 +56,7 @@ pub struct AppState {
     pub store: Store,
     pub model: ActiveModel,
     /// None when no central site is configured.
-    pub sync: Option<SyncWatch>,
+    pub sync: Option<SyncStatusReader>,
     pub accounts: Accounts,
     pub uploads: Uploads,
     pub camera: Camera,
@@ -78,7 +78,7 @@ pub struct Accounts {
 
 /// Where uploads go, and how many of them are taken.
 pub struct Uploads {
-    pub queue: Lane,
+    pub queue: UploadQueue,
     pub workers: usize,
     pub memory: Shares,
     /// Places in the queue and at the workers.
@@ -87,7 +87,7 @@ pub struct Uploads {
 
 /// What is known of the camera.
 pub struct Camera {
-    pub status: CameraWatch,
+    pub status: CameraStatus,
     pub gap: Gaps,
     pub view: LiveView,
     pub overlays: Overlays,
@@ -123,7 +123,7 @@ impl AppState {
                 signer: parts.signer,
             },
             uploads: Uploads {
-                queue: parts.lane,
+                queue: parts.queue,
                 workers,
                 memory: Shares::new(limits.upload_memory_bytes_max, limits.batch_bytes_max),
                 places: Shares::new(places as u64, workers as u64),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::FormatWish;
+use crate::config::RequestedFormat;
 
 /// The size nearest to which is taken when the configuration names none: large enough for a vehicle across the road, small
 /// enough for a slow core.
@@ -11,12 +11,12 @@ const SIZE_DEFAULT: (u32, u32) = (640, 480);
 
 /// What the configuration asks of a camera.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wish {
+pub struct RequestedMode {
     /// Exactly this size; none: the one nearest to 640 × 480.
     pub size: Option<(u32, u32)>,
     /// Frames a second: the slowest rate that reaches it, else the fastest.
     pub fps: f64,
-    pub format: FormatWish,
+    pub format: RequestedFormat,
 }
 
 /// A pixel format the unit reads. The order is that of the cost of reading a frame, cheapest first.
@@ -37,13 +37,13 @@ impl PixelFormat {
         }
     }
 
-    /// Whether the wish can be met with this format.
-    pub(super) const fn grants(self, wish: FormatWish) -> bool {
-        match wish {
-            FormatWish::Auto => true,
-            FormatWish::Mjpeg => matches!(self, Self::Mjpeg),
-            FormatWish::Yuyv => matches!(self, Self::Yuyv),
-            FormatWish::Nv12 => matches!(self, Self::Nv12),
+    /// Whether this format meets the request.
+    pub(super) const fn grants(self, requested: RequestedFormat) -> bool {
+        match requested {
+            RequestedFormat::Auto => true,
+            RequestedFormat::Mjpeg => matches!(self, Self::Mjpeg),
+            RequestedFormat::Yuyv => matches!(self, Self::Yuyv),
+            RequestedFormat::Nv12 => matches!(self, Self::Nv12),
         }
     }
 }
@@ -64,19 +64,19 @@ impl fmt::Display for Offer {
     }
 }
 
-/// The offer that serves the wish best; none when no offer has the size or format that was asked for.
+/// The mode that serves the request best; none when no offer has the size or format that was asked for.
 ///
-/// Among equals a rate that reaches the wish counts first, then the cheaper format: raw frames need no decoding, but over
+/// Among equals a rate that reaches the requested one counts first, then the cheaper format: raw frames need no decoding, but over
 /// USB 2 a camera often gives them at a few frames a second only, and then MJPEG is the better choice.
 #[must_use]
-pub fn choose(offers: &[Offer], wish: &Wish) -> Option<Offer> {
+pub fn choose(offers: &[Offer], requested: &RequestedMode) -> Option<Offer> {
     let fitting = offers.iter().filter(|offer| {
-        offer.format.grants(wish.format) && wish.size.is_none_or(|size| size == (offer.width, offer.height))
+        offer.format.grants(requested.format) && requested.size.is_none_or(|size| size == (offer.width, offer.height))
     });
     fitting.copied().min_by_key(|offer| {
-        let (width, height) = wish.size.unwrap_or(SIZE_DEFAULT);
+        let (width, height) = requested.size.unwrap_or(SIZE_DEFAULT);
         let away = u64::from(offer.width.abs_diff(width)) + u64::from(offer.height.abs_diff(height));
-        let enough = f64::from(offer.fps) >= wish.fps;
+        let enough = f64::from(offer.fps) >= requested.fps;
         let rate = if enough { offer.fps } else { u32::MAX - offer.fps };
         if enough { (away, 0, offer.format as u32, rate) } else { (away, 1, rate, offer.format as u32) }
     })
@@ -119,20 +119,20 @@ mod tests {
         ]
     }
 
-    fn chosen(size: Option<(u32, u32)>, fps: f64, format: FormatWish) -> Option<String> {
-        choose(&webcam(), &Wish { size, fps, format }).map(|offer| offer.to_string())
+    fn chosen(size: Option<(u32, u32)>, fps: f64, format: RequestedFormat) -> Option<String> {
+        choose(&webcam(), &RequestedMode { size, fps, format }).map(|offer| offer.to_string())
     }
 
     #[test]
     fn the_cheapest_format_that_is_fast_enough_is_taken() {
         for (size, fps, format, wanted) in [
-            (None, 15.0, FormatWish::Auto, "YUYV 640×480 at 15 fps"),
-            (None, 20.0, FormatWish::Auto, "YUYV 640×480 at 30 fps"),
-            (Some((1280, 720)), 15.0, FormatWish::Auto, "MJPEG 1280×720 at 15 fps"),
-            (Some((1280, 720)), 8.0, FormatWish::Auto, "YUYV 1280×720 at 10 fps"),
-            (Some((1280, 720)), 60.0, FormatWish::Auto, "MJPEG 1280×720 at 30 fps"),
-            (Some((1280, 720)), 60.0, FormatWish::Yuyv, "YUYV 1280×720 at 10 fps"),
-            (None, 15.0, FormatWish::Mjpeg, "MJPEG 640×480 at 30 fps"),
+            (None, 15.0, RequestedFormat::Auto, "YUYV 640×480 at 15 fps"),
+            (None, 20.0, RequestedFormat::Auto, "YUYV 640×480 at 30 fps"),
+            (Some((1280, 720)), 15.0, RequestedFormat::Auto, "MJPEG 1280×720 at 15 fps"),
+            (Some((1280, 720)), 8.0, RequestedFormat::Auto, "YUYV 1280×720 at 10 fps"),
+            (Some((1280, 720)), 60.0, RequestedFormat::Auto, "MJPEG 1280×720 at 30 fps"),
+            (Some((1280, 720)), 60.0, RequestedFormat::Yuyv, "YUYV 1280×720 at 10 fps"),
+            (None, 15.0, RequestedFormat::Mjpeg, "MJPEG 640×480 at 30 fps"),
         ] {
             assert_eq!(chosen(size, fps, format).as_deref(), Some(wanted), "{size:?} {fps} {format:?}");
         }
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_not_chosen_and_the_list_is_readable() {
-        assert_eq!(chosen(Some((1920, 1080)), 15.0, FormatWish::Auto), None);
-        assert_eq!(chosen(None, 15.0, FormatWish::Nv12), None);
+        assert_eq!(chosen(Some((1920, 1080)), 15.0, RequestedFormat::Auto), None);
+        assert_eq!(chosen(None, 15.0, RequestedFormat::Nv12), None);
         assert_eq!(
             list(&webcam()),
             "MJPEG 640×480 at 30 fps; MJPEG 1280×720 at 15, 30 fps; YUYV 640×480 at 15, 30 fps; YUYV 1280×720 at 10 fps"

@@ -8,17 +8,17 @@ use crate::frame::Frame;
 
 mod format;
 mod jpeg_stream;
+mod picture_health;
 mod replay;
-mod sight;
+mod status;
 mod supervisor;
 mod v4l2;
-mod watch;
 
-pub use format::{Offer, PixelFormat, Wish, list};
+pub use format::{Offer, PixelFormat, RequestedMode, list};
 pub use replay::Replay;
+pub use status::{CameraState, CameraStatus, Obscurity};
 pub use supervisor::{Pauses, Settings, Supervisor};
 pub use v4l2::V4l2;
-pub use watch::{CameraState, CameraWatch, Obscurity};
 
 /// Something that yields frames at its own pace. It lives on the thread that opened it.
 pub trait FrameSource {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::Signal;
 
+use crate::capture::picture_health::{PictureHealth, PictureMonitor};
 use crate::capture::replay::Wait;
-use crate::capture::sight::{Judge, Sight};
-use crate::capture::watch::{Activity, CameraState, CameraWatch, Shared};
-use crate::capture::{FrameSource, Replay, SourceSpec, V4l2, Wish};
+use crate::capture::status::{Activity, CameraState, CameraStatus, Shared};
+use crate::capture::{FrameSource, Replay, RequestedMode, SourceSpec, V4l2};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -33,7 +33,7 @@ const ABANDONED_MAX: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub source: SourceSpec,
-    pub wish: Wish,
+    pub requested: RequestedMode,
     /// A camera that gives no fresh frame for so long is opened anew.
     pub frame_deadline: Duration,
     /// A picture that stands still for so long is frozen.
@@ -85,16 +85,18 @@ impl Supervisor {
         metrics: Arc<Metrics>,
         take: impl Fn(Frame) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let (spec, wish, opening_clock) = (settings.source.clone(), settings.wish.clone(), clock.clone());
+        let (spec, requested, opening_clock) = (settings.source.clone(), settings.requested.clone(), clock.clone());
         let open: Opener = match spec {
             SourceSpec::None => {
                 let shared = Arc::new(Shared::new(CameraState::Off, metrics));
                 return Ok(Self { shared, thread: None });
             }
-            SourceSpec::Replay(spec) => {
-                Box::new(move |wait| Ok(Box::new(Replay::open(spec.clone(), wish.fps, opening_clock.clone(), wait)?)))
+            SourceSpec::Replay(spec) => Box::new(move |wait| {
+                Ok(Box::new(Replay::open(spec.clone(), requested.fps, opening_clock.clone(), wait)?))
+            }),
+            SourceSpec::V4l2(path) => {
+                Box::new(move |_| Ok(Box::new(V4l2::open(&path, &requested, opening_clock.clone())?)))
             }
-            SourceSpec::V4l2(path) => Box::new(move |_| Ok(Box::new(V4l2::open(&path, &wish, opening_clock.clone())?))),
         };
         Self::with_source(settings, open, clock, metrics, Box::new(take))
     }
@@ -111,8 +113,9 @@ impl Supervisor {
         // Interrupting works by the handler's mere presence; the flag is nobody's.
         signal_hook::flag::register(INTERRUPT as i32, Arc::new(AtomicBool::new(false)))
             .map_err(|cause| Error::internal("Blocked cameras cannot be interrupted.").because(cause))?;
-        let judge = Mutex::new(Judge::new(settings.frozen_after, Limits { pixels_max: settings.picture_pixels_max }));
-        let reader = Reader { settings, open, clock, metrics, judge, take, shared: shared.clone() };
+        let monitor =
+            Mutex::new(PictureMonitor::new(settings.frozen_after, Limits { pixels_max: settings.picture_pixels_max }));
+        let reader = Reader { settings, open, clock, metrics, monitor, take, shared: shared.clone() };
         let run = Run { reader: Arc::new(reader), shared: shared.clone(), abandoned: Vec::new() };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || run.run());
         let thread = thread.map_err(|cause| Error::internal("The capture thread cannot be started.").because(cause))?;
@@ -121,8 +124,8 @@ impl Supervisor {
 
     /// A handle for those who ask how the camera is.
     #[must_use]
-    pub fn watch(&self) -> CameraWatch {
-        CameraWatch { shared: self.shared.clone() }
+    pub fn status(&self) -> CameraStatus {
+        CameraStatus { shared: self.shared.clone() }
     }
 
     /// Stops the thread and joins it. A blocked driver cannot hold this up.
@@ -267,7 +270,7 @@ struct Reader {
     open: Opener,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    judge: Mutex<Judge>,
+    monitor: Mutex<PictureMonitor>,
     take: Taker,
     shared: Arc<Shared>,
 }
@@ -301,7 +304,7 @@ impl Reader {
             if !self.shared.turn(number, Activity::Handing) {
                 return Ok(());
             }
-            let sight = self.readable(self.judge.lock().unwrap_or_else(PoisonError::into_inner).look(&frame))?;
+            let health = self.readable(self.monitor.lock().unwrap_or_else(PoisonError::into_inner).examine(&frame))?;
             // A camera just opened may give an old picture first.
             let open_for = frame.captured.monotonic.saturating_sub(*first.get_or_insert(frame.captured.monotonic));
             (self.take)(frame);
@@ -309,7 +312,7 @@ impl Reader {
                 return Ok(());
             }
             // Only now: who hears that frames are coming finds one.
-            let frozen = self.judged(sight);
+            let frozen = self.shown(health);
             if frozen && open_for >= self.settings.frozen_after {
                 return Err(Error::unavailable(
                     "The camera's picture stands still; it is opened anew.",
@@ -325,20 +328,20 @@ impl Reader {
     }
 
     /// A camera whose picture cannot be read is opened anew; a recording goes on with the next one.
-    fn readable(&self, sight: Result<Sight>) -> Result<Sight> {
-        if self.recorded() { Ok(sight.unwrap_or(Sight::Unreadable)) } else { sight }
+    fn readable(&self, health: Result<PictureHealth>) -> Result<PictureHealth> {
+        if self.recorded() { Ok(health.unwrap_or(PictureHealth::Unreadable)) } else { health }
     }
 
-    /// Shows what the judge found; true when the camera has to be opened anew for it. A recording does not get better by
+    /// Shows what the monitor found; true when the camera has to be opened anew for it. A recording does not get better by
     /// being played from its beginning.
-    fn judged(&self, sight: Sight) -> bool {
-        match sight {
-            Sight::Clear => self.shared.show(CameraState::Connected),
-            Sight::Frozen => self.shared.show(CameraState::Frozen),
-            Sight::Obscured(why) => self.shared.show(CameraState::Obscured(why)),
-            Sight::Unreadable => {}
+    fn shown(&self, health: PictureHealth) -> bool {
+        match health {
+            PictureHealth::Clear => self.shared.show(CameraState::Connected),
+            PictureHealth::Frozen => self.shared.show(CameraState::Frozen),
+            PictureHealth::Obscured(why) => self.shared.show(CameraState::Obscured(why)),
+            PictureHealth::Unreadable => {}
         }
-        sight == Sight::Frozen && !self.recorded()
+        health == PictureHealth::Frozen && !self.recorded()
     }
 
     fn is_stale(&self, frame: &Frame) -> bool {

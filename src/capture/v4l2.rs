@@ -16,7 +16,7 @@ use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, Req
 use nokhwa::{Buffer, NokhwaError};
 
 use crate::capture::FrameSource;
-use crate::capture::format::{Offer, PixelFormat, Wish, choose, list};
+use crate::capture::format::{Offer, PixelFormat, RequestedMode, choose, list};
 use crate::capture::jpeg_stream::next_jpeg;
 use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
@@ -40,16 +40,16 @@ pub struct V4l2 {
 }
 
 impl V4l2 {
-    /// Opens the camera in the format that serves the wish best.
+    /// Opens the camera in the mode that serves the request best.
     ///
     /// # Errors
     /// Unavailable, saying what keeps the camera from being used and what to do; with the list of what the camera offers when
     /// that is not what was asked for.
-    pub fn open(path: &Path, wish: &Wish, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn open(path: &Path, requested: &RequestedMode, clock: Arc<dyn Clock>) -> Result<Self> {
         let (mut device, offers) = opened(path)?;
-        let working = negotiate(&mut device, path, &offers, wish)?;
+        let working = negotiate(&mut device, path, &offers, requested)?;
         device.open_stream().map_err(|cause| unusable(path, &cause))?;
-        tracing::info!("camera: {} works with {working} (asked for: {} fps)", path.display(), wish.fps);
+        tracing::info!("camera: {} works with {working} (asked for: {} fps)", path.display(), requested.fps);
         Ok(Self { device, path: path.into(), working, clock, sequence: 0, timed: None })
     }
 
@@ -133,9 +133,15 @@ fn opened(path: &Path) -> Result<(V4LCaptureDevice<'static>, Vec<Offer>)> {
     Ok((device, offers))
 }
 
-fn negotiate(device: &mut V4LCaptureDevice<'_>, path: &Path, offers: &[Offer], wish: &Wish) -> Result<Offer> {
-    let chosen = choose(offers, wish).or_else(|| unlisted(device, wish)).ok_or_else(|| {
-        let (size, format) = (wish.size.map(|(w, h)| format!(" {w}×{h}")).unwrap_or_default(), wish.format.name());
+fn negotiate(
+    device: &mut V4LCaptureDevice<'_>,
+    path: &Path,
+    offers: &[Offer],
+    requested: &RequestedMode,
+) -> Result<Offer> {
+    let chosen = choose(offers, requested).or_else(|| unlisted(device, requested)).ok_or_else(|| {
+        let (size, format) =
+            (requested.size.map(|(w, h)| format!(" {w}×{h}")).unwrap_or_default(), requested.format.name());
         failed(
             path,
             &format!("it does not offer{size} as {format}, which capture.width, height and format ask for"),
@@ -156,12 +162,12 @@ fn negotiate(device: &mut V4LCaptureDevice<'_>, path: &Path, offers: &[Offer], w
 }
 
 /// A camera that takes sizes in steps lists only the ends of its range: a size between them has to be tried.
-fn unlisted(device: &mut V4LCaptureDevice<'_>, wish: &Wish) -> Option<Offer> {
-    let (width, height) = wish.size?;
-    let fps = (wish.fps.round() as u32).max(1);
+fn unlisted(device: &mut V4LCaptureDevice<'_>, requested: &RequestedMode) -> Option<Offer> {
+    let (width, height) = requested.size?;
+    let fps = (requested.fps.round() as u32).max(1);
     [PixelFormat::Nv12, PixelFormat::Yuyv, PixelFormat::Mjpeg]
         .into_iter()
-        .filter(|format| format.grants(wish.format))
+        .filter(|format| format.grants(requested.format))
         .map(|format| Offer { format, width, height, fps })
         .find(|offer| device.set_camera_format(format_of(*offer)).is_ok())
 }

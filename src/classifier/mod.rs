@@ -16,7 +16,7 @@ pub use tflite::{RUNTIME, TfliteClassifier, TfliteDetector, with_classifier, wit
 
 use crate::error::Result;
 
-/// Something that turns an input tensor into logits; a fake makes the lanes testable without a model.
+/// Something that turns an input tensor into logits; a fake makes the queues testable without a model.
 pub trait Classifier {
     /// `tensor`: int8, NHWC, one picture, pixel − 128, as long as the manifest's input asks. Returns one logit an output
     /// class, dequantised.

@@ -14,7 +14,7 @@ use crate::cli::{Context, quiet, say, say_json};
 use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
-use crate::pipeline::{Analyser, Followed, Judge, Settings, Stages, eye};
+use crate::pipeline::{Analyser, CropClassifier, Followed, Settings, Stages, frame_detector};
 use crate::record::Passage;
 
 #[derive(clap::Args)]
@@ -62,11 +62,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
     let manifest = &model.manifest;
     let seen = quiet::with_classifier(&model, threads, |classifier| {
         let Some(detector) = &detector else {
-            return seen(arguments, fps, Analyser::new(settings, None, Judge { classifier, manifest }));
+            return seen(arguments, fps, Analyser::new(settings, None, CropClassifier { classifier, manifest }));
         };
         quiet::with_detector(detector, threads, |interpreter| {
-            let judge = Judge { classifier, manifest };
-            seen(arguments, fps, Analyser::new(settings, Some(eye(interpreter, detector)), judge))
+            let classifier = CropClassifier { classifier, manifest };
+            seen(arguments, fps, Analyser::new(settings, Some(frame_detector(interpreter, detector)), classifier))
         })?
     })??;
     tell(arguments, &seen)?;
@@ -83,7 +83,7 @@ fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<S
         frame.captured.monotonic = Duration::ZERO;
         seen.frames += 1;
         progress.inc(1);
-        match analyser.look(&frame) {
+        match analyser.observe(&frame) {
             Ok(analysis) => {
                 seen.analysed += u64::from(analysis.analysed);
                 seen.passages.extend(analysis.passages);

@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use crate::api::disk_free;
 use crate::capture::{FrameSource, SourceSpec, V4l2, list};
-use crate::cli::model::{proof, proven};
+use crate::cli::model::{golden_result, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
 use crate::config::{Sources, load};
-use crate::daemon::tls::{Proof, existing};
+use crate::daemon::tls::{TlsIdentity, existing};
 use crate::daemon::{self, capture_settings, load_model};
 use crate::error::{Error, Result};
 use crate::{place, sync};
@@ -133,7 +133,7 @@ fn store(context: &Context) -> Result<(Verdict, String)> {
 
 fn model(context: &Context) -> Result<(Verdict, String)> {
     let model = load_model(&context.loaded, &context.state_directory()?)?;
-    Ok((Verdict::Ok, proven(&model, &proof(&model, context)?)))
+    Ok((Verdict::Ok, proven(&model, &golden_result(&model, context)?)))
 }
 
 fn camera(context: &Context) -> Result<(Verdict, String)> {
@@ -156,7 +156,7 @@ fn one_frame(path: PathBuf, context: &Context) -> Result<(Verdict, String)> {
     let said = path.display().to_string();
     let look = move || -> Result<(Verdict, String)> {
         let offers = V4l2::offers(&path)?;
-        let mut camera = V4l2::open(&path, &settings.wish, Arc::new(SystemClock::new()))?;
+        let mut camera = V4l2::open(&path, &settings.requested, Arc::new(SystemClock::new()))?;
         let begun = Instant::now();
         let bytes = camera.next()?.map_or(0, |frame| frame.bytes.len());
         let (working, took) = (camera.working(), begun.elapsed().as_millis());
@@ -197,9 +197,9 @@ fn redis(context: &Context) -> Result<(Verdict, String)> {
 
 fn tls(context: &Context) -> Result<(Verdict, String)> {
     let api = &context.loaded.config.api;
-    if let Some(proof) = existing(&api.tls, &context.state_directory()?)? {
-        let said = format!("the certificate of {}, SHA-256 {}", proof.file.display(), proof.fingerprint);
-        return Ok(expiry(&proof, Timestamp::now(), &said));
+    if let Some(identity) = existing(&api.tls, &context.state_directory()?)? {
+        let said = format!("the certificate of {}, SHA-256 {}", identity.file.display(), identity.fingerprint);
+        return Ok(expiry(&identity, Timestamp::now(), &said));
     }
     if api.tls.self_signed {
         return Ok((Verdict::Note, "a self-signed certificate will be made on the first start".into()));
@@ -216,9 +216,9 @@ fn tls(context: &Context) -> Result<(Verdict, String)> {
 }
 
 /// What remains of the certificate's time.
-fn expiry(proof: &Proof, now: Timestamp, said: &str) -> (Verdict, String) {
-    let (end, days) = (proof.expires_at.strftime("%F"), proof.expires_at.duration_since(now).as_hours() / 24);
-    if proof.expires_at <= now {
+fn expiry(identity: &TlsIdentity, now: Timestamp, said: &str) -> (Verdict, String) {
+    let (end, days) = (identity.expires_at.strftime("%F"), identity.expires_at.duration_since(now).as_hours() / 24);
+    if identity.expires_at <= now {
         return (
             Verdict::Failed,
             format!("{said}, expired on {end}: clients refuse it; put a new one there and reload"),

@@ -11,7 +11,7 @@ use crate::cli::{Context, say};
 use crate::daemon::inference_settings;
 use crate::error::Result;
 use crate::imaging::Limits;
-use crate::inference::{Proof, Step, prove, prove_detector};
+use crate::inference::{GoldenResult, Step, golden_test, run_detector_golden_test};
 use crate::place;
 
 #[derive(Subcommand)]
@@ -58,15 +58,15 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
                 say(&detector_proven(&found.load_detector()?, context)?)?;
             } else {
                 let model = found.load()?;
-                say(&proven(&model, &proof(&model, context)?))?;
+                say(&proven(&model, &golden_result(&model, context)?))?;
             }
         }
         Command::Activate { model } => {
             let found = models.find(model)?;
             let loaded = found.load()?;
-            let proof = proof(&loaded, context)?;
+            let golden_result = golden_result(&loaded, context)?;
             place::set_active_model(&directory, &found.title())?;
-            say(&proven(&loaded, &proof))?;
+            say(&proven(&loaded, &golden_result))?;
             let overruled =
                 if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };
             say(&format!(
@@ -79,28 +79,28 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
 }
 
 /// Runs the golden test of `model` with the configured threads.
-pub(super) fn proof(model: &LoadedModel, context: &Context) -> Result<Proof> {
+pub(super) fn golden_result(model: &LoadedModel, context: &Context) -> Result<GoldenResult> {
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
     with_classifier(model, settings.threads, |classifier| {
-        prove(&mut Step::new(classifier, &model.manifest, limits), model)
+        golden_test(&mut Step::new(classifier, &model.manifest, limits), model)
     })?
 }
 
 /// Runs the golden test of a detector and tells of it.
 pub(super) fn detector_proven(model: &LoadedDetector, context: &Context) -> Result<String> {
     let threads = inference_settings(&context.loaded).threads;
-    let took = with_detector(model, threads, |detector| prove_detector(detector, model))??;
+    let took = with_detector(model, threads, |detector| run_detector_golden_test(detector, model))??;
     let took = took.as_secs_f64() * 1e3;
     Ok(format!("{} is sound: it answers its generated pattern as recorded, in {took:.1} ms.", model.title()))
 }
 
-pub(super) fn proven(model: &LoadedModel, proof: &Proof) -> String {
-    let took = proof.took().as_secs_f64() * 1e3;
+pub(super) fn proven(model: &LoadedModel, golden_result: &GoldenResult) -> String {
+    let took = golden_result.took().as_secs_f64() * 1e3;
     format!(
         "{} is sound: its golden picture is a {} ({:.2}), in {took:.1} ms.",
         model.title(),
-        proof.value,
-        proof.confidence
+        golden_result.value,
+        golden_result.confidence
     )
 }

@@ -12,6 +12,6 @@ mod validation;
 pub use layers::{Loaded, Sources, load};
 pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
 pub use sections::{
-    Api, Auth, Capture, Classifier, Config, FormatWish, Log, LogFormat, Secret, Store, Sync, Tls, Unit,
+    Api, Auth, Capture, Classifier, Config, Log, LogFormat, RequestedFormat, Secret, Store, Sync, Tls, Unit,
 };
 pub use traffic::{Homography, KeepCrops, Lane, Line, Point, Region, Traffic};

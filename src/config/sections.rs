@@ -191,7 +191,7 @@ pub struct Capture {
     /// exactly this.
     pub fps: f64,
     /// `auto` takes the format that costs least at that rate.
-    pub format: FormatWish,
+    pub format: RequestedFormat,
     /// A camera that gives no fresh frame for so long is reported and opened anew.
     pub frame_deadline_ms: u64,
     /// A picture that stands still for so long is reported as frozen, and the camera is opened anew.
@@ -203,7 +203,7 @@ pub struct Capture {
 /// A camera's pixel format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FormatWish {
+pub enum RequestedFormat {
     #[default]
     Auto,
     Mjpeg,
@@ -211,7 +211,7 @@ pub enum FormatWish {
     Nv12,
 }
 
-impl FormatWish {
+impl RequestedFormat {
     /// As it is written in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -231,7 +231,7 @@ impl Default for Capture {
             width: 0,
             height: 0,
             fps: 15.0,
-            format: FormatWish::Auto,
+            format: RequestedFormat::Auto,
             frame_deadline_ms: 5_000,
             frozen_after_ms: 5_000,
             frame_age_max_ms: 2_000,

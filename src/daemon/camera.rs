@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::{CameraWatch, SourceSpec};
+use crate::capture::{CameraStatus, SourceSpec};
 use crate::classifier::ActiveModel;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::daemon::{inference_settings, load_detector};
 use crate::error::Result;
 use crate::frame::{Frame, LiveView, TrackBox};
-use crate::inference::{FrameSink, Lane};
+use crate::inference::{FrameSink, UploadQueue};
 use crate::metrics::Metrics;
 use crate::pipeline::{Followed, Intake, Parts, Pipeline, Settings};
 use crate::record::{Classification, Gap, Origin, Passage};
@@ -71,11 +71,11 @@ fn record(store: &Store, passage: Passage) {
 }
 
 /// What capture hands its frames to. People who watch get each one, and the newest that was looked through with its tracks.
-pub(super) fn taker(pipeline: Option<Intake>, lane: Lane, live: LiveView) -> impl Fn(Frame) + Send + 'static {
+pub(super) fn taker(pipeline: Option<Intake>, queue: UploadQueue, live: LiveView) -> impl Fn(Frame) + Send + 'static {
     move |frame| {
         live.show(frame.clone());
-        let Some(pipeline) = &pipeline else { return lane.offer(frame) };
-        if let Some(seen) = pipeline.live() {
+        let Some(pipeline) = &pipeline else { return queue.offer(frame) };
+        if let Some(seen) = pipeline.newest() {
             live.show_tracks(seen.frame, seen.followed.iter().map(track_box).collect());
         }
         pipeline.offer(frame);
@@ -89,8 +89,8 @@ fn track_box(followed: &Followed) -> TrackBox {
 
 /// Why frames are not looked at although the camera counts as connected: the newest one that was is older than tracking bridges, because the
 /// camera has fallen silent (its deadline comes later), or because too many come.
-pub(super) fn unseen(camera: &CameraWatch, pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
-    let seen = pipeline.live()?.frame.captured.monotonic;
+pub(super) fn unseen(camera: &CameraStatus, pipeline: &Intake, clock: &dyn Clock) -> Option<Gap> {
+    let seen = pipeline.newest()?.frame.captured.monotonic;
     cause(clock.now().monotonic.saturating_sub(seen), camera.since_frame())
 }
 

@@ -83,13 +83,13 @@ pub async fn bind(config: &Config, state_directory: &Path, unit_id: &str) -> Res
     };
     let (tcp, door) = open(listen).map_err(|cause| busy(&cause))?;
     let (acceptor, renewal) = match tls::load_or_make(&config.api, state_directory, unit_id)? {
-        Some(proof) => {
+        Some(identity) => {
             tracing::info!(
                 "TLS: the certificate of {} has the fingerprint {}",
-                proof.file.display(),
-                proof.fingerprint
+                identity.file.display(),
+                identity.fingerprint
             );
-            let (renewal, certificates) = tls::certificates(proof);
+            let (renewal, certificates) = tls::certificates(identity);
             let listener = RustlsListener::new(certificates, tcp);
             (listener.try_bind().await.map_err(|cause| busy(&cause))?.into_boxed(), Some(renewal))
         }

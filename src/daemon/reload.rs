@@ -9,7 +9,7 @@ use crate::config::{Loaded, Sources, load};
 use crate::daemon::tls::{self, Renewal};
 use crate::daemon::{inference_settings, load_model, notify, show_model};
 use crate::error::Result;
-use crate::inference::prove_alone;
+use crate::inference::run_golden_test;
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 
@@ -51,18 +51,18 @@ impl Reload<'_> {
 
     fn apply(&mut self) -> Result<()> {
         let loaded = load(self.sources)?;
-        let proof = match &self.renewal {
+        let identity = match &self.renewal {
             Some(renewal) => {
-                tls::existing(&loaded.config.api.tls, &self.state_directory)?.map(|proof| (renewal, proof))
+                tls::existing(&loaded.config.api.tls, &self.state_directory)?.map(|identity| (renewal, identity))
             }
             None => None,
         };
         let model = self.another_model(&loaded)?;
         self.level.set(&loaded.config.log.level)?;
         self.api.reload(&loaded.config.api);
-        if let Some((renewal, proof)) = proof {
-            let fingerprint = proof.fingerprint.clone();
-            renewal.show(proof)?;
+        if let Some((renewal, identity)) = identity {
+            let fingerprint = identity.fingerprint.clone();
+            renewal.show(identity)?;
             tracing::info!("TLS: the certificate has the fingerprint {fingerprint} now");
         }
         if let Some(model) = model {
@@ -90,7 +90,7 @@ impl Reload<'_> {
         if (wanted.title(), &wanted.manifest.sha256) == (present.title(), &present.manifest.sha256) {
             return Ok(None);
         }
-        prove_alone(&wanted, &inference_settings(loaded))?;
+        run_golden_test(&wanted, &inference_settings(loaded))?;
         Ok(Some(wanted))
     }
 }

@@ -27,7 +27,7 @@ const SELF_SIGNED_FILE: &str = "tls-self-signed.pem";
 
 /// What the unit proves itself with.
 #[derive(Clone)]
-pub struct Proof {
+pub struct TlsIdentity {
     config: RustlsConfig,
     /// Hex SHA-256 of the certificate, in pairs: what browsers and `openssl x509 -fingerprint -sha256` show.
     pub fingerprint: String,
@@ -42,7 +42,7 @@ pub struct Proof {
 ///
 /// # Errors
 /// Config, naming the file and what is wrong with it.
-pub fn existing(tls: &Tls, state_directory: &Path) -> Result<Option<Proof>> {
+pub fn existing(tls: &Tls, state_directory: &Path) -> Result<Option<TlsIdentity>> {
     if tls.self_signed {
         let file = state_directory.join(SELF_SIGNED_FILE);
         return if file.exists() { read(&file, &file).map(Some) } else { Ok(None) };
@@ -54,7 +54,7 @@ pub fn existing(tls: &Tls, state_directory: &Path) -> Result<Option<Proof>> {
 ///
 /// # Errors
 /// Config for files that cannot be used or written; internal when no certificate can be made.
-pub fn load_or_make(api: &Api, state_directory: &Path, unit_id: &str) -> Result<Option<Proof>> {
+pub fn load_or_make(api: &Api, state_directory: &Path, unit_id: &str) -> Result<Option<TlsIdentity>> {
     let file = state_directory.join(SELF_SIGNED_FILE);
     if api.tls.self_signed && !file.exists() {
         write_new(&file, make(names(api, unit_id), unit_id)?.as_bytes(), 0o600)?;
@@ -63,7 +63,7 @@ pub fn load_or_make(api: &Api, state_directory: &Path, unit_id: &str) -> Result<
     existing(&api.tls, state_directory)
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Proof> {
+fn read(certificate: &Path, key: &Path) -> Result<TlsIdentity> {
     let unusable = |file: &Path, why: String| Error::config(format!("Cannot use {} for TLS: {why}.", file.display()));
     let content = |file: &Path| fs::read(file).map_err(|cause| unusable(file, cause.to_string()));
     let (certificate_pem, key_pem) = (content(certificate)?, content(key)?);
@@ -87,7 +87,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Proof> {
     let config = RustlsConfig::new(Keycert::new().cert(certificate_pem).key(key_pem))
         .alpn_protocols(vec![b"http/1.1".to_vec()])
         .tls_versions(VERSIONS);
-    Ok(Proof { config, fingerprint, expires_at, file: certificate.to_owned() })
+    Ok(TlsIdentity { config, fingerprint, expires_at, file: certificate.to_owned() })
 }
 
 fn fingerprint(certificate: &CertificateDer<'_>) -> String {
@@ -130,15 +130,15 @@ impl Renewal {
     ///
     /// # Errors
     /// Internal when the listener is gone.
-    pub fn show(&self, proof: Proof) -> Result<()> {
+    pub fn show(&self, identity: TlsIdentity) -> Result<()> {
         self.0
-            .try_send(proof.config)
+            .try_send(identity.config)
             .map_err(|cause| Error::internal("The listener takes no certificate.").because(cause))
     }
 }
 
 /// The certificates for a listener, the first one at once, and the way to bring it new ones.
-pub fn certificates(first: Proof) -> (Renewal, impl Stream<Item = RustlsConfig> + Send + 'static) {
+pub fn certificates(first: TlsIdentity) -> (Renewal, impl Stream<Item = RustlsConfig> + Send + 'static) {
     let (send, receive) = mpsc::channel(4);
     let later = stream::unfold(receive, |mut receive| async move { Some((receive.recv().await?, receive)) });
     (Renewal(send), stream::once(std::future::ready(first.config)).chain(later))

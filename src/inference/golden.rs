@@ -11,14 +11,14 @@ use crate::inference::step::{Step, Timings};
 
 /// A passed golden test.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub struct GoldenResult {
     /// What the model says of the golden picture.
     pub value: String,
     pub confidence: f32,
     pub timings: Timings,
 }
 
-impl Proof {
+impl GoldenResult {
     #[must_use]
     pub fn took(&self) -> Duration {
         self.timings.total()
@@ -29,19 +29,19 @@ impl Proof {
 ///
 /// # Errors
 /// Validation, saying what was expected and what came.
-pub fn prove(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
-    prove_pattern(step, model)?;
-    prove_picture(step, model)
+pub fn golden_test(step: &mut Step<'_>, model: &LoadedModel) -> Result<GoldenResult> {
+    check_pattern(step, model)?;
+    check_picture(step, model)
 }
 
 /// Runs the golden test of `model` on an interpreter of its own, before the workers get it.
 ///
 /// # Errors
-/// As [`prove`], and what building an interpreter said.
-pub fn prove_alone(model: &LoadedModel, settings: &Settings) -> Result<Proof> {
+/// As [`golden_test`], and what building an interpreter said.
+pub fn run_golden_test(model: &LoadedModel, settings: &Settings) -> Result<GoldenResult> {
     let limits = Limits { pixels_max: settings.picture_pixels_max };
     with_classifier(model, settings.threads, |classifier| {
-        prove(&mut Step::new(classifier, &model.manifest, limits), model)
+        golden_test(&mut Step::new(classifier, &model.manifest, limits), model)
     })?
 }
 
@@ -49,7 +49,7 @@ pub fn prove_alone(model: &LoadedModel, settings: &Settings) -> Result<Proof> {
 ///
 /// # Errors
 /// Validation, saying what was expected and what came; internal when the runtime fails.
-pub fn prove_detector(detector: &mut TfliteDetector<'_>, model: &LoadedDetector) -> Result<Duration> {
+pub fn run_detector_golden_test(detector: &mut TfliteDetector<'_>, model: &LoadedDetector) -> Result<Duration> {
     let begun = Instant::now();
     let pattern = &model.manifest.golden.pattern;
     let off = detector.invoke(&GoldenPattern::tensor(model.manifest.input.elements()), |_, distances| {
@@ -67,7 +67,7 @@ pub fn prove_detector(detector: &mut TfliteDetector<'_>, model: &LoadedDetector)
     )))
 }
 
-fn prove_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
+fn check_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
     let (pattern, output) = (&model.manifest.golden.pattern, &model.manifest.output);
     let logits = step.invoke(&GoldenPattern::tensor(model.manifest.input.elements()))?;
     for recorded in &pattern.top {
@@ -85,7 +85,7 @@ fn prove_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
     Ok(())
 }
 
-fn prove_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
+fn check_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<GoldenResult> {
     let golden = &model.manifest.golden.picture;
     let answer = step.classify(&model.golden_picture, &golden.file)?;
     for (attribute, expected) in &golden.expected {
@@ -102,5 +102,5 @@ fn prove_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<Proof> {
     }
     let (value, confidence) =
         answer.of_type().map_or_else(Default::default, |found| (found.value.clone(), found.confidence));
-    Ok(Proof { value, confidence, timings: answer.timings })
+    Ok(GoldenResult { value, confidence, timings: answer.timings })
 }

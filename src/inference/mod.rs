@@ -1,6 +1,6 @@
-//! The bounded lanes between those who have pictures and the threads that classify them.
+//! The bounded queues between those who have pictures and the threads that classify them.
 //!
-//! Two lanes share the workers: uploads wait in a queue of fixed depth (a full one answers 503), the camera has one place in
+//! Two queues share the workers: uploads wait in a queue of fixed depth (a full one answers 503), the camera has one place in
 //! which the newest frame wins. When both wait, workers take them in turn, so neither starves the other. Every worker
 //! thread owns its interpreter.
 
@@ -20,15 +20,15 @@ use crate::metrics::Metrics;
 mod golden;
 #[cfg(test)]
 mod golden_set;
-mod lanes;
+mod queues;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use golden::{Proof, prove, prove_alone, prove_detector};
+pub use golden::{GoldenResult, golden_test, run_detector_golden_test, run_golden_test};
 pub use step::{Answer, Step, Timings};
 
-use lanes::{Camera, Lanes, Work};
+use queues::{Camera, Queues, Work};
 
 /// How many workers, and what bounds their work.
 #[derive(Clone, Debug)]
@@ -73,11 +73,11 @@ pub struct Upload {
 /// Called on a worker thread with what became of a camera frame.
 pub type FrameSink = Box<dyn Fn(Frame, Result<Answer>) + Send + Sync>;
 
-/// The worker threads and their lanes.
+/// The worker threads and their queues.
 pub struct Inference {
-    lanes: Arc<Lanes>,
+    queues: Arc<Queues>,
     workers: Vec<JoinHandle<()>>,
-    proof: Proof,
+    golden_result: GoldenResult,
 }
 
 impl Inference {
@@ -86,7 +86,7 @@ impl Inference {
     /// # Errors
     /// What building an interpreter or the golden test said; nothing is left running then.
     pub fn start(settings: &Settings, model: &ActiveModel, sink: FrameSink, metrics: &Arc<Metrics>) -> Result<Self> {
-        let lanes = Arc::new(Lanes::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
+        let queues = Arc::new(Queues::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
         let sink = Arc::new(sink);
         let (started, starts) = std::sync::mpsc::channel();
         let mut workers = Vec::new();
@@ -95,7 +95,7 @@ impl Inference {
                 number,
                 settings: settings.clone(),
                 model: model.clone(),
-                lanes: lanes.clone(),
+                queues: queues.clone(),
                 sink: sink.clone(),
                 metrics: metrics.clone(),
             };
@@ -107,11 +107,13 @@ impl Inference {
         }
         drop(started);
         // One message a worker: the channel itself stays open as long as they run.
-        let proofs: Result<Vec<Proof>> = starts.iter().take(settings.worker_count()).collect();
-        match proofs.and_then(|proofs| proofs.into_iter().next().ok_or_else(|| Error::internal("No worker started."))) {
-            Ok(proof) => Ok(Self { lanes, workers, proof }),
+        let golden_results: Result<Vec<GoldenResult>> = starts.iter().take(settings.worker_count()).collect();
+        match golden_results.and_then(|golden_results| {
+            golden_results.into_iter().next().ok_or_else(|| Error::internal("No worker started."))
+        }) {
+            Ok(golden_result) => Ok(Self { queues, workers, golden_result }),
             Err(error) => {
-                lanes.close();
+                queues.close();
                 join(workers);
                 Err(error)
             }
@@ -120,19 +122,19 @@ impl Inference {
 
     /// What the golden test measured at the start.
     #[must_use]
-    pub fn proof(&self) -> &Proof {
-        &self.proof
+    pub fn golden_result(&self) -> &GoldenResult {
+        &self.golden_result
     }
 
     /// A handle for those who bring work.
     #[must_use]
-    pub fn lane(&self) -> Lane {
-        Lane { lanes: self.lanes.clone() }
+    pub fn queue(&self) -> UploadQueue {
+        UploadQueue { queues: self.queues.clone() }
     }
 
     /// Finishes the uploads that were accepted, drops a waiting frame, and joins the workers.
     pub fn stop(self) {
-        self.lanes.close();
+        self.queues.close();
         join(self.workers);
     }
 }
@@ -147,30 +149,30 @@ fn join(workers: Vec<JoinHandle<()>>) {
 
 /// Where pictures are handed in.
 #[derive(Clone)]
-pub struct Lane {
-    lanes: Arc<Lanes>,
+pub struct UploadQueue {
+    queues: Arc<Queues>,
 }
 
-impl Lane {
+impl UploadQueue {
     /// Queues an upload.
     ///
     /// # Errors
     /// Unavailable when the queue is full or the unit is stopping; else what the classification said.
     pub async fn submit(&self, upload: Upload) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
-        self.lanes.push_upload(upload, reply)?;
+        self.queues.push_upload(upload, reply)?;
         answer.await.unwrap_or_else(|_| Err(Error::internal("The worker gave no answer.")))
     }
 
     /// Puts a camera frame in its one place; a frame already waiting there is dropped.
     pub fn offer(&self, frame: Frame) {
-        self.lanes.put_frame(Camera { frame, arrived: Instant::now() });
+        self.queues.put_frame(Camera { frame, arrived: Instant::now() });
     }
 
     /// How long the longest-running classification has been running: the sign of a hung worker.
     #[must_use]
     pub fn busiest(&self) -> Option<Duration> {
-        self.lanes.busiest()
+        self.queues.busiest()
     }
 }
 
@@ -178,21 +180,21 @@ struct Worker {
     number: usize,
     settings: Settings,
     model: ActiveModel,
-    lanes: Arc<Lanes>,
+    queues: Arc<Queues>,
     sink: Arc<FrameSink>,
     metrics: Arc<Metrics>,
 }
 
 impl Worker {
-    fn run(self, started: &std::sync::mpsc::Sender<Result<Proof>>) {
+    fn run(self, started: &std::sync::mpsc::Sender<Result<GoldenResult>>) {
         let mut model = self.model.get();
         let mut waiting = None;
         let served = with_classifier(&model, self.settings.threads, |classifier| {
             let mut step = self.step(classifier, &model);
-            let proof = golden::prove(&mut step, &model);
-            let sound = proof.is_ok();
+            let golden_result = golden::golden_test(&mut step, &model);
+            let sound = golden_result.is_ok();
             // The receiver leaves as soon as another worker has failed.
-            let listening = started.send(proof).is_ok();
+            let listening = started.send(golden_result).is_ok();
             sound && listening && self.serve(&mut step, &model, &mut waiting)
         });
         let mut goes_on = served.unwrap_or_else(|error| {
@@ -236,11 +238,11 @@ impl Worker {
         Step::new(classifier, &model.manifest, imaging::Limits { pixels_max: self.settings.picture_pixels_max })
     }
 
-    /// Works until the lanes are closed, or (true) until another model than `wanted` is to answer; `waiting` is the work that is
+    /// Works until the queues are closed, or (true) until another model than `wanted` is to answer; `waiting` is the work that is
     /// for that one.
     fn serve(&self, step: &mut Step<'_>, wanted: &Arc<LoadedModel>, waiting: &mut Option<Work>) -> bool {
         loop {
-            let Some(work) = waiting.take().or_else(|| self.lanes.next(self.number)) else { return false };
+            let Some(work) = waiting.take().or_else(|| self.queues.next(self.number)) else { return false };
             if !self.model.is(wanted) {
                 *waiting = Some(work);
                 return true;
@@ -256,7 +258,7 @@ impl Worker {
                 }
                 Work::Camera(camera) => self.camera(step, camera),
             }
-            self.lanes.done(self.number);
+            self.queues.done(self.number);
         }
     }
 

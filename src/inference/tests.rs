@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::lanes::{Camera, Lanes, Work};
+use super::queues::{Camera, Queues, Work};
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::error::ErrorKind;
@@ -12,9 +12,9 @@ use crate::frame::{Encoding, Frame};
 
 const DEPTH: usize = 2;
 
-fn lanes() -> (Lanes, Arc<Metrics>) {
+fn queues() -> (Queues, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
-    (Lanes::new(DEPTH, 1, metrics.clone()), metrics)
+    (Queues::new(DEPTH, 1, metrics.clone()), metrics)
 }
 
 fn upload(name: &str) -> Upload {
@@ -28,14 +28,14 @@ fn frame(sequence: u64) -> Camera {
     Camera { frame, arrived: Instant::now() }
 }
 
-fn push(lanes: &Lanes, name: &str) -> oneshot::Receiver<Result<Answer>> {
+fn push(queues: &Queues, name: &str) -> oneshot::Receiver<Result<Answer>> {
     let (reply, answer) = oneshot::channel();
-    lanes.push_upload(upload(name), reply).unwrap();
+    queues.push_upload(upload(name), reply).unwrap();
     answer
 }
 
-fn taken(lanes: &Lanes) -> String {
-    match lanes.next(0).unwrap() {
+fn taken(queues: &Queues) -> String {
+    match queues.next(0).unwrap() {
         Work::Upload(upload, _) => upload.file_name.unwrap(),
         Work::Camera(camera) => format!("frame {}", camera.frame.sequence),
     }
@@ -43,10 +43,10 @@ fn taken(lanes: &Lanes) -> String {
 
 #[test]
 fn a_full_queue_refuses_and_counts() {
-    let (lanes, metrics) = lanes();
-    let _answers = [push(&lanes, "a"), push(&lanes, "b")];
+    let (queues, metrics) = queues();
+    let _answers = [push(&queues, "a"), push(&queues, "b")];
     let (reply, _answer) = oneshot::channel();
-    let error = lanes.push_upload(upload("c"), reply).unwrap_err();
+    let error = queues.push_upload(upload("c"), reply).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.retry_after_hint().is_some());
     assert_eq!(metrics.limit_hits.with_label_values(&["upload_queue"]).get(), 1);
@@ -55,57 +55,57 @@ fn a_full_queue_refuses_and_counts() {
 
 #[test]
 fn who_has_left_takes_no_place_from_who_is_here() {
-    let (lanes, _metrics) = lanes();
-    let here = push(&lanes, "a");
-    drop(push(&lanes, "gone"));
-    let also_here = push(&lanes, "b");
-    assert_eq!((taken(&lanes), taken(&lanes)), ("a".into(), "b".into()));
+    let (queues, _metrics) = queues();
+    let here = push(&queues, "a");
+    drop(push(&queues, "gone"));
+    let also_here = push(&queues, "b");
+    assert_eq!((taken(&queues), taken(&queues)), ("a".into(), "b".into()));
     drop((here, also_here));
 }
 
 #[test]
 fn the_newest_frame_wins_its_one_place() {
-    let (lanes, metrics) = lanes();
+    let (queues, metrics) = queues();
     for sequence in 0..3 {
-        lanes.put_frame(frame(sequence));
+        queues.put_frame(frame(sequence));
     }
-    assert_eq!(taken(&lanes), "frame 2");
+    assert_eq!(taken(&queues), "frame 2");
     assert_eq!(metrics.frames.with_label_values(&["dropped"]).get(), 2);
 }
 
 #[test]
 fn camera_and_uploads_take_turns() {
-    let (lanes, _) = lanes();
-    let _answers = [push(&lanes, "a"), push(&lanes, "b")];
+    let (queues, _) = queues();
+    let _answers = [push(&queues, "a"), push(&queues, "b")];
     let mut order = Vec::new();
     for sequence in 0..4 {
-        lanes.put_frame(frame(sequence));
-        order.push(taken(&lanes));
+        queues.put_frame(frame(sequence));
+        order.push(taken(&queues));
     }
     assert_eq!(order, ["frame 0", "a", "frame 2", "b"]);
 }
 
 #[test]
 fn closing_finishes_accepted_uploads_and_takes_no_more() {
-    let (lanes, _) = lanes();
-    let _answer = push(&lanes, "a");
-    lanes.put_frame(frame(0));
-    lanes.close();
-    assert_eq!(taken(&lanes), "a");
-    assert!(lanes.next(0).is_none());
+    let (queues, _) = queues();
+    let _answer = push(&queues, "a");
+    queues.put_frame(frame(0));
+    queues.close();
+    assert_eq!(taken(&queues), "a");
+    assert!(queues.next(0).is_none());
     let (reply, _answer) = oneshot::channel();
-    assert_eq!(lanes.push_upload(upload("b"), reply).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(queues.push_upload(upload("b"), reply).unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[test]
 fn a_busy_worker_is_seen_until_it_is_done() {
-    let (lanes, _) = lanes();
-    assert!(lanes.busiest().is_none());
-    lanes.put_frame(frame(0));
-    taken(&lanes);
-    assert!(lanes.busiest().is_some());
-    lanes.done(0);
-    assert!(lanes.busiest().is_none());
+    let (queues, _) = queues();
+    assert!(queues.busiest().is_none());
+    queues.put_frame(frame(0));
+    taken(&queues);
+    assert!(queues.busiest().is_some());
+    queues.done(0);
+    assert!(queues.busiest().is_none());
 }
 
 /// The shipped model with its workers.
@@ -126,21 +126,21 @@ fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, Acti
 }
 
 #[tokio::test]
-async fn a_shipped_model_starts_proves_itself_and_answers_both_lanes() {
+async fn a_shipped_model_starts_proves_itself_and_answers_both_queues() {
     let (inference, frames, active) = started(4);
-    let (lane, model) = (inference.lane(), active.get());
-    assert!(inference.proof().confidence >= model.manifest.golden.picture.confidence_min);
+    let (queue, model) = (inference.queue(), active.get());
+    assert!(inference.golden_result().confidence >= model.manifest.golden.picture.confidence_min);
     let bytes: Arc<[u8]> = model.golden_picture.clone().into();
-    let answer = lane.submit(Upload { bytes: bytes.clone(), ..upload("golden.jpg") }).await.unwrap();
-    assert_eq!(answer.of_type().unwrap().value, inference.proof().value);
-    lane.offer(Frame { bytes, ..frame(0).frame });
+    let answer = queue.submit(Upload { bytes: bytes.clone(), ..upload("golden.jpg") }).await.unwrap();
+    assert_eq!(answer.of_type().unwrap().value, inference.golden_result().value);
+    queue.offer(Frame { bytes, ..frame(0).frame });
     assert_eq!(frames.recv().unwrap().unwrap().confidence(), answer.confidence());
-    lane.offer(frame(1).frame);
+    queue.offer(frame(1).frame);
     assert_eq!(frames.recv().unwrap().unwrap_err().kind(), ErrorKind::UnsupportedMediaType);
     let late = Upload { bytes: model.golden_picture.clone().into(), deadline: Instant::now(), ..upload("golden.jpg") };
-    assert_eq!(lane.submit(late).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(queue.submit(late).await.unwrap_err().kind(), ErrorKind::Unavailable);
     inference.stop();
-    assert_eq!(lane.submit(upload("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(queue.submit(upload("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[test]
@@ -167,23 +167,23 @@ fn a_model_that_fails_its_golden_test_does_not_start() {
 #[tokio::test]
 async fn another_model_answers_from_the_next_picture_on() {
     let (inference, _frames, active) = started(4);
-    let (lane, first) = (inference.lane(), active.get());
+    let (queue, first) = (inference.queue(), active.get());
     let picture = || Upload { bytes: first.golden_picture.clone().into(), ..upload("golden.jpg") };
-    assert_eq!(lane.submit(picture()).await.unwrap().model, first.manifest.name);
+    assert_eq!(queue.submit(picture()).await.unwrap().model, first.manifest.name);
     let models = crate::classifier::ModelsDirectory::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models").into());
     let found =
         models.list().unwrap().into_iter().find(|found| !found.is_detector() && found.name != first.manifest.name);
     let other = found.unwrap().load().unwrap();
     let name = other.manifest.name.clone();
     active.replace(other);
-    let answer = lane.submit(picture()).await.unwrap();
+    let answer = queue.submit(picture()).await.unwrap();
     assert_eq!((&answer.model, active.get().manifest.name == name), (&name, true));
     // One that cannot be built costs nobody an answer: the last good one goes on.
     let present = active.get();
     let golden_picture = present.golden_picture.clone();
     active.replace(LoadedModel { manifest: present.manifest.clone(), bytes: vec![0; 64], golden_picture });
-    assert_eq!(lane.submit(picture()).await.unwrap().model, name);
+    assert_eq!(queue.submit(picture()).await.unwrap().model, name);
     active.replace(models.find(&first.title()).unwrap().load().unwrap());
-    assert_eq!(lane.submit(picture()).await.unwrap().model, first.manifest.name);
+    assert_eq!(queue.submit(picture()).await.unwrap().model, first.manifest.name);
     inference.stop();
 }

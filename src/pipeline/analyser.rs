@@ -12,7 +12,9 @@ use crate::imaging::{self, Limits, Picture, Placement, Target, Tensoriser, Thumb
 use crate::pipeline::clip::ClipClock;
 use crate::pipeline::crops::Crops;
 use crate::record::Passage;
-use crate::traffic::{Cells, Departed, Detection, Layout, Look, Moment, Motion, Sight, Track, Tracker, consensus};
+use crate::traffic::{
+    Cells, Detection, FinishedTrack, Foreground, Layout, Moment, Motion, Observation, Track, Tracker, consensus,
+};
 
 /// What an analyser works by.
 #[derive(Clone, Debug)]
@@ -25,13 +27,13 @@ pub struct Settings {
 }
 
 /// The detector with its input's shape.
-pub struct Eye<'a> {
+pub struct FrameDetector<'a> {
     pub detector: &'a mut dyn Detector,
     pub target: Target,
 }
 
 /// What tells a vehicle's type.
-pub struct Judge<'a> {
+pub struct CropClassifier<'a> {
     pub classifier: &'a mut dyn Classifier,
     pub manifest: &'a Manifest,
 }
@@ -85,8 +87,8 @@ pub struct Analysis {
 /// The state of one camera.
 pub struct Analyser<'a> {
     settings: Settings,
-    eye: Option<Eye<'a>>,
-    judge: Judge<'a>,
+    detector: Option<FrameDetector<'a>>,
+    classifier: CropClassifier<'a>,
     motion: Motion,
     tracker: Tracker,
     crops: Crops,
@@ -98,19 +100,19 @@ pub struct Analyser<'a> {
 
 impl<'a> Analyser<'a> {
     #[must_use]
-    pub fn new(settings: Settings, eye: Option<Eye<'a>>, judge: Judge<'a>) -> Self {
+    pub fn new(settings: Settings, detector: Option<FrameDetector<'a>>, classifier: CropClassifier<'a>) -> Self {
         let tracker = Tracker::new(settings.traffic.clone());
-        let crops = Crops::new(settings.traffic.crops_max, judge.manifest.thresholds.crop_min_px);
+        let crops = Crops::new(settings.traffic.crops_max, classifier.manifest.thresholds.crop_min_px);
         let (motion, tensoriser) = (Motion::default(), Tensoriser::default());
         let clip = settings.clip_fps.map(ClipClock::new);
-        Self { settings, eye, judge, motion, tracker, crops, tensoriser, clip, last_at: None }
+        Self { settings, detector, classifier, motion, tracker, crops, tensoriser, clip, last_at: None }
     }
 
     /// Takes in the next frame.
     ///
     /// # Errors
     /// Those of reading a picture, and internal when a model fails; the analyser goes on with the next frame.
-    pub fn look(&mut self, frame: &Frame) -> Result<Analysis> {
+    pub fn observe(&mut self, frame: &Frame) -> Result<Analysis> {
         let mut stages = Stages::default();
         let mut watch = Stopwatch(Instant::now());
         let limits = Limits { pixels_max: self.settings.picture_pixels_max };
@@ -118,11 +120,11 @@ impl<'a> Analyser<'a> {
         let moment = self.moment(frame);
         let elapsed = self.last_at.map_or(0.0, |last| (moment.at - last).max(0.0));
         self.last_at = Some(moment.at);
-        let sight = self.sight(&small, elapsed as f32);
+        let foreground = self.foreground(&small, elapsed as f32);
         stages.motion = watch.lap();
         let mut picture = None;
         let mut detections = None;
-        if sight.moving() || sight.learning || self.tracker.unsettled() {
+        if foreground.moving() || foreground.learning || self.tracker.unsettled() {
             let decoded = imaging::decode_frame(frame, &limits)?;
             stages.decode = watch.lap();
             detections = self.detections(&decoded)?;
@@ -130,14 +132,19 @@ impl<'a> Analyser<'a> {
             picture = Some(decoded);
         }
         let size = (small.picture.0 as f32, small.picture.1 as f32);
-        self.tracker.look(&Look { moment, picture: size, detections: detections.as_deref(), sight: &sight });
+        self.tracker.observe(&Observation {
+            moment,
+            picture: size,
+            detections: detections.as_deref(),
+            foreground: &foreground,
+        });
         stages.track = watch.lap();
         if let Some(picture) = &picture {
             self.take_crops(picture)?;
         }
         let passages = self.passages()?;
         stages.classify = watch.lap();
-        let followed = self.tracker.tracks().iter().filter(|track| track.believed()).map(followed).collect();
+        let followed = self.tracker.tracks().iter().filter(|track| track.confirmed()).map(followed).collect();
         Ok(Analysis { passages, followed, analysed: picture.is_some(), stages })
     }
 
@@ -157,24 +164,24 @@ impl<'a> Analyser<'a> {
         Moment { at, stamp }
     }
 
-    fn sight(&mut self, small: &Thumbnail, elapsed: f32) -> Sight {
+    fn foreground(&mut self, small: &Thumbnail, elapsed: f32) -> Foreground {
         let cells = Cells { width: small.width, height: small.height, cell: small.cell, values: &small.values };
         let new = self.motion.is_new(&cells);
-        let sight = self.motion.look(&cells, elapsed);
+        let foreground = self.motion.observe(&cells, elapsed);
         if new {
             let layout = Layout::new(&self.settings.traffic, (small.picture.0 as f32, small.picture.1 as f32));
             self.motion.set_region(layout.cells(small.width, small.height, small.cell));
         }
-        sight
+        foreground
     }
 
     /// What the detector finds; none without one.
     fn detections(&mut self, picture: &Picture) -> Result<Option<Vec<Detection>>> {
-        let Some(eye) = &mut self.eye else { return Ok(None) };
-        let tensor = self.tensoriser.tensor(picture, &eye.target)?;
-        let placement = Placement::of(picture.width(), picture.height(), &eye.target);
+        let Some(detector) = &mut self.detector else { return Ok(None) };
+        let tensor = self.tensoriser.tensor(picture, &detector.target)?;
+        let placement = Placement::of(picture.width(), picture.height(), &detector.target);
         let whole = (picture.width() as f32, picture.height() as f32);
-        let found = eye.detector.detect(tensor)?.into_iter();
+        let found = detector.detector.detect(tensor)?.into_iter();
         let detection = |found: crate::classifier::Found| Detection {
             rect: placement.in_picture(&found.rect).within(whole),
             score: found.score,
@@ -184,7 +191,7 @@ impl<'a> Analyser<'a> {
     }
 
     fn take_crops(&mut self, picture: &Picture) -> Result<()> {
-        let input = &self.judge.manifest.input;
+        let input = &self.classifier.manifest.input;
         let target = Target { width: input.width, height: input.height, fit: input.fit };
         let keep = self.settings.traffic.keep_crops != KeepCrops::None;
         for track in self.tracker.tracks() {
@@ -198,8 +205,8 @@ impl<'a> Analyser<'a> {
 
     fn passages(&mut self) -> Result<Vec<Passage>> {
         let mut passages = Vec::new();
-        for departed in self.tracker.departed() {
-            passages.extend(self.passage(departed)?);
+        for finished in self.tracker.finished() {
+            passages.extend(self.passage(finished)?);
         }
         let live: Vec<u64> = self.tracker.tracks().iter().map(|track| track.id).collect();
         self.crops.keep(&live);
@@ -207,12 +214,12 @@ impl<'a> Analyser<'a> {
     }
 
     /// The consensus of the vehicle's pictures, as a record.
-    fn passage(&mut self, Departed { track, speed_kmh }: Departed) -> Result<Option<Passage>> {
+    fn passage(&mut self, FinishedTrack { track, speed_kmh }: FinishedTrack) -> Result<Option<Passage>> {
         let Some(counted) = track.counted.clone() else { return Ok(None) };
-        let manifest = self.judge.manifest;
+        let manifest = self.classifier.manifest;
         let mut votes = Vec::new();
         for crop in self.crops.of(track.id) {
-            let logits = self.judge.classifier.invoke(&crop.tensor)?;
+            let logits = self.classifier.classifier.invoke(&crop.tensor)?;
             let probabilities = type_probabilities(manifest, &logits);
             votes.push(crate::traffic::Vote { probabilities, weight: crop.weight });
         }

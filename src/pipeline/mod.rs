@@ -9,14 +9,14 @@ mod crops;
 mod mailbox;
 mod thread;
 
-pub use analyser::{Analyser, Analysis, Eye, Followed, Judge, Settings, Stages};
-pub use thread::{Intake, Live, Parts, Pipeline};
+pub use analyser::{Analyser, Analysis, CropClassifier, Followed, FrameDetector, Settings, Stages};
+pub use thread::{Intake, NewestAnalysed, Parts, Pipeline};
 
 use crate::classifier::{LoadedDetector, TfliteDetector};
 use crate::imaging::Target;
 
 /// A detector with its input's shape.
-pub fn eye<'a>(detector: &'a mut TfliteDetector<'_>, model: &LoadedDetector) -> Eye<'a> {
+pub fn frame_detector<'a>(detector: &'a mut TfliteDetector<'_>, model: &LoadedDetector) -> FrameDetector<'a> {
     let input = &model.manifest.input;
-    Eye { detector, target: Target { width: input.width, height: input.height, fit: input.fit } }
+    FrameDetector { detector, target: Target { width: input.width, height: input.height, fit: input.fit } }
 }

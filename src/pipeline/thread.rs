@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, with_classifier, with_detector};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::inference::prove_detector;
+use crate::inference::run_detector_golden_test;
 use crate::metrics::Metrics;
-use crate::pipeline::analyser::{Analyser, Analysis, Followed, Judge, Settings};
+use crate::pipeline::analyser::{Analyser, Analysis, CropClassifier, Followed, Settings};
 use crate::pipeline::mailbox::{Mailbox, Offered, Waiting};
 use crate::record::Passage;
 
@@ -40,7 +40,7 @@ pub type PassageSink = Box<dyn Fn(Passage) + Send>;
 
 /// The newest looked-at frame and the vehicles in it.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct NewestAnalysed {
     pub frame: Frame,
     pub followed: Vec<Followed>,
 }
@@ -53,7 +53,7 @@ pub struct Pipeline {
 
 struct Shared {
     mailbox: Mailbox,
-    live: Mutex<Option<Live>>,
+    newest: Mutex<Option<NewestAnalysed>>,
     lossless: bool,
     metrics: Arc<Metrics>,
 }
@@ -81,8 +81,8 @@ impl Intake {
 
     /// The newest looked-at frame; none before the first.
     #[must_use]
-    pub fn live(&self) -> Option<Live> {
-        self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn newest(&self) -> Option<NewestAnalysed> {
+        self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -94,7 +94,7 @@ impl Pipeline {
     pub fn start(parts: Parts, sink: PassageSink) -> Result<Self> {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::default(),
-            live: Mutex::new(None),
+            newest: Mutex::new(None),
             lossless: parts.lossless,
             metrics: parts.metrics.clone(),
         });
@@ -165,14 +165,14 @@ impl Run {
         with_classifier(model, threads, |classifier| {
             let (settings, manifest) = (self.parts.settings.clone(), &model.manifest);
             let Some(detector) = &self.parts.detector else {
-                let judge = Judge { classifier, manifest };
-                return Ok(self.serve(Analyser::new(settings, None, judge), wanted, started));
+                let classifier = CropClassifier { classifier, manifest };
+                return Ok(self.serve(Analyser::new(settings, None, classifier), wanted, started));
             };
             with_detector(detector, threads, |interpreter| {
-                prove_detector(interpreter, detector)?;
-                let judge = Judge { classifier, manifest };
-                let eye = crate::pipeline::eye(interpreter, detector);
-                Ok(self.serve(Analyser::new(settings, Some(eye), judge), wanted, started))
+                run_detector_golden_test(interpreter, detector)?;
+                let classifier = CropClassifier { classifier, manifest };
+                let detector = crate::pipeline::frame_detector(interpreter, detector);
+                Ok(self.serve(Analyser::new(settings, Some(detector), classifier), wanted, started))
             })?
         })?
     }
@@ -221,14 +221,15 @@ impl Run {
             metrics.frames.with_label_values(&["stale"]).inc();
             return false;
         }
-        match guarded(|| analyser.look(&frame)) {
+        match guarded(|| analyser.observe(&frame)) {
             Ok(Analysis { passages, followed, analysed, stages }) => {
                 metrics.frames.with_label_values(&[if analysed { "analysed" } else { "still" }]).inc();
                 for (stage, took) in stages.named().into_iter().filter(|(_, took)| !took.is_zero()) {
                     metrics.pipeline_duration.with_label_values(&[stage]).observe(took.as_secs_f64());
                 }
                 let quiet = followed.is_empty();
-                *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(Live { frame, followed });
+                *self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(NewestAnalysed { frame, followed });
                 self.hand_over(Ok(passages));
                 quiet
             }
@@ -255,7 +256,7 @@ impl Run {
 }
 
 /// A panic in a decoder or a model must cost one frame, not the thread.
-fn guarded<T>(look: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(look))
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::internal("This frame made the pipeline fail; the log of the unit says more.")))
 }

@@ -1,7 +1,7 @@
 //! What the central site is told of.
 
 use crate::clock::Stamp;
-use crate::record::{Classification, Passage, Report, WatchSpan};
+use crate::record::{Classification, CoverageSpan, Passage, Report};
 
 /// Something that was recorded, on its way into the outbox.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub enum Event<'a> {
     /// Of an upload; what the camera saw is told as passages.
     Classification(&'a Classification),
     Report(&'a Report),
-    Watch(&'a WatchSpan),
+    Coverage(&'a CoverageSpan),
 }
 
 impl Event<'_> {
@@ -20,7 +20,7 @@ impl Event<'_> {
             Self::Passage(_) => "passage",
             Self::Classification(_) => "classification",
             Self::Report(_) => "report",
-            Self::Watch(_) => "watch",
+            Self::Coverage(_) => "watch",
         }
     }
 
@@ -31,7 +31,7 @@ impl Event<'_> {
             Self::Passage(passage) => &passage.ended,
             Self::Classification(classification) => &classification.created,
             Self::Report(report) => &report.created,
-            Self::Watch(span) => &span.until,
+            Self::Coverage(span) => &span.until,
         }
     }
 }

@@ -97,7 +97,7 @@ impl FromStr for Gap {
 /// A stretch of time in which the unit was watching, or was not for one reason. Stretches follow one another without
 /// overlap; what no stretch covers was [`Gap::Restart`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchSpan {
+pub struct CoverageSpan {
     pub from: Stamp,
     pub until: Stamp,
     /// None: watching.

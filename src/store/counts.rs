@@ -145,7 +145,7 @@ fn rebuild_days(connection: &Connection, zone: &TimeZone) -> Result<()> {
         let kind = Kind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
         upsert(connection, SlotWidth::Day, day, kind, i64::try_from(found.vehicles).unwrap_or(i64::MAX))?;
     }
-    super::watch::rebuild_days(connection, zone)
+    super::coverage::rebuild_days(connection, zone)
 }
 
 pub(super) fn count(row: &Row<'_>) -> rusqlite::Result<Count> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::store::lane::Job;
+use crate::store::queue::Job;
 
 pub(super) struct Held {
     jobs: VecDeque<(usize, Box<dyn Job>)>,

@@ -13,16 +13,17 @@ mod classifications;
 mod columns;
 mod condition;
 mod counts;
+mod coverage;
 mod damage;
 mod database;
 mod failure;
 mod health;
 mod held;
-mod lane;
 mod log_scan;
 mod outbox;
 mod passages;
 mod pending;
+mod queue;
 mod reports;
 mod restamp;
 mod restore;
@@ -33,7 +34,6 @@ mod upkeep;
 mod users;
 mod validations;
 mod version;
-mod watch;
 mod wear;
 mod writer;
 
@@ -70,7 +70,7 @@ use crate::metrics::Metrics;
 use condition::{Condition, Reader};
 use failure::stopping;
 use held::Held;
-use lane::{Jobs, Lane};
+use queue::{Jobs, Queue};
 use upkeep::Upkeep;
 use writer::{Heartbeat, Writer};
 
@@ -124,10 +124,10 @@ struct Inner {
     events: Option<EventEncoder>,
     /// Told of each commit.
     recorded: Arc<Notify>,
-    writes: Lane,
-    reads: Lane,
-    lists: Lane,
-    maintenance: Lane,
+    writes: Queue,
+    reads: Queue,
+    lists: Queue,
+    maintenance: Queue,
     heartbeat: Arc<Heartbeat>,
     threads: Mutex<Threads>,
     /// Tells long maintenance to end early.
@@ -179,20 +179,20 @@ impl Store {
         let condition = Arc::new(condition);
         let mut threads = Threads::default();
 
-        let (reads, jobs) = Lane::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
+        let (reads, jobs) = Queue::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
         for number in 0..settings.readers.max(1) {
             let reader = Reader::open(&condition, false)?;
             threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared(), &metrics)?);
         }
-        let (lists, jobs) = Lane::new("store_list", "store_list_queue", settings.queue_depth_max, &metrics);
+        let (lists, jobs) = Queue::new("store_list", "store_list_queue", settings.queue_depth_max, &metrics);
         let reader = Reader::open(&condition, false)?;
         threads.readers.push(reading("store-list".into(), reader, &condition, jobs, &metrics)?);
         let (maintenance, jobs) =
-            Lane::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
+            Queue::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
         let reader = Reader::open(&condition, true)?;
         threads.readers.push(reading("store-maintain".into(), reader, &condition, jobs, &metrics)?);
 
-        let (writes, jobs) = Lane::new("store", "store_queue", settings.queue_depth_max, &metrics);
+        let (writes, jobs) = Queue::new("store", "store_queue", settings.queue_depth_max, &metrics);
         let heartbeat = Arc::new(Heartbeat::default());
         let recorded = Arc::new(Notify::new());
         let writer = Writer {
@@ -327,7 +327,7 @@ fn reading(
     metrics: &Arc<Metrics>,
 ) -> Result<JoinHandle<()>> {
     let (condition, metrics) = (condition.clone(), metrics.clone());
-    spawn(name, move || lane::read(reader, &condition, &jobs, &metrics))
+    spawn(name, move || queue::read(reader, &condition, &jobs, &metrics))
 }
 
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::columns::{Micros, Named, monotonic_us};
 use crate::store::counts::{self, Kind};
-use crate::store::{audit, watch};
+use crate::store::{audit, coverage};
 
 /// Rows of each table that one step re-stamps.
 const STEP_ROWS: i64 = 200;
@@ -88,8 +88,8 @@ fn watched(connection: &Connection, boot_id: &str, offset_us: i64) -> Result<u64
         let (right_from, right_until) =
             (moment(from_monotonic + offset_us, from), moment(until_monotonic + offset_us, until));
         let gap = gap.map(|Named(gap)| gap);
-        watch::cover(connection, from, until, gap, -1)?;
-        watch::cover(connection, right_from, right_until, gap, 1)?;
+        coverage::cover(connection, from, until, gap, -1)?;
+        coverage::cover(connection, right_from, right_until, gap, 1)?;
         let sql = "UPDATE ledger_head SET watched_until = ?2 WHERE watched_until = ?1";
         connection.prepare_cached(sql)?.execute(params![Micros(until), Micros(right_until)])?;
         connection.prepare_cached("DELETE FROM watch_unsynced WHERE id = ?1")?.execute([id])?;

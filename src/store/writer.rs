@@ -16,7 +16,7 @@ use crate::store::damage;
 use crate::store::database::{self, BUSY_TIMEOUT};
 use crate::store::failure::{again, explain, is_damage, no_database};
 use crate::store::held::Held;
-use crate::store::lane::{Job, Jobs, Next, Ran};
+use crate::store::queue::{Job, Jobs, Next, Ran};
 
 /// Jobs of one transaction: bounds how long the first one waits for the last one.
 const GROUP_JOBS_MAX: usize = 128;
@@ -78,7 +78,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Until the lane is closed and its queue is empty; then the log is emptied into the database.
+    /// Until the queue is closed and empty; then the log is emptied into the database.
     pub(super) fn run(mut self) {
         let mut next_truncate = Instant::now();
         let mut next_held = Instant::now();

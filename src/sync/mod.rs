@@ -63,9 +63,9 @@ pub enum SyncStatus {
 
 /// A view of the status for whoever shows it.
 #[derive(Clone, Debug)]
-pub struct SyncWatch(watch::Receiver<SyncStatus>);
+pub struct SyncStatusReader(watch::Receiver<SyncStatus>);
 
-impl SyncWatch {
+impl SyncStatusReader {
     #[must_use]
     pub fn status(&self) -> SyncStatus {
         *self.0.borrow()
@@ -119,8 +119,8 @@ impl Sync {
     }
 
     #[must_use]
-    pub fn watch(&self) -> SyncWatch {
-        SyncWatch(self.status.clone())
+    pub fn status_reader(&self) -> SyncStatusReader {
+        SyncStatusReader(self.status.clone())
     }
 
     /// Delivers what waits while the connection stands, for at most that long, and ends.

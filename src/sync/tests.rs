@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::Metrics;
-use crate::record::{AuditEvent, Classification, Gap, Origin, Outcome, PictureFacts, WatchSpan};
+use crate::record::{AuditEvent, Classification, CoverageSpan, Gap, Origin, Outcome, PictureFacts};
 use crate::store::{Store, StoreSettings};
 use crate::sync::uplink::{Entry, Problem, Published, Pulse, State, Top, Trim, Trouble, Uplink};
 use crate::sync::{Parts, Settings, Sync, SyncStatus, encoder, resume};
@@ -357,7 +357,7 @@ fn a_status_says_what_is_wrong_and_a_stop_does_not_wait_for_it() {
     let (site, bench) = (Site::default(), Bench::new());
     runtime().block_on(async {
         let sync = bench.sync(Line::new(&site, 1, 1.0), 30);
-        let mut watch = sync.watch().0;
+        let mut watch = sync.status_reader().0;
         watch.wait_for(|status| *status == SyncStatus::Trouble(Trouble::Down)).await.unwrap();
         tokio::time::timeout(PATIENCE, sync.stop(PATIENCE)).await.unwrap();
     });
@@ -369,8 +369,8 @@ fn bodies_follow_the_schema() {
     let bench = Bench::new();
     let until = bench.clock.now();
     let from = crate::clock::Stamp { at: until.at - Duration::from_millis(5), ..until.clone() };
-    bench.store.record_watch(vec![WatchSpan { from, until, gap: Some(Gap::Off) }]).wait().unwrap();
-    bench.store.end_watch().wait().unwrap();
+    bench.store.record_coverage(vec![CoverageSpan { from, until, gap: Some(Gap::Off) }]).wait().unwrap();
+    bench.store.end_coverage().wait().unwrap();
     let body: serde_json::Value = serde_json::from_str(&bench.bodies()[0]).unwrap();
     assert_eq!(body["v"], 1);
     assert_eq!(body["unit"], "u1");

@@ -32,7 +32,7 @@ enum Data<'a> {
     Passage(Passage<'a>),
     Classification(Classification<'a>),
     Report(&'a Value),
-    Watch(Watch),
+    Coverage(Coverage),
 }
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ struct Classification<'a> {
 }
 
 #[derive(Serialize)]
-struct Watch {
+struct Coverage {
     from: Timestamp,
     until: Timestamp,
     watching: bool,
@@ -131,7 +131,7 @@ fn data<'a>(event: &'a Event<'_>) -> Data<'a> {
             model_version: &found.model_version,
         }),
         Event::Report(report) => Data::Report(&report.body),
-        Event::Watch(span) => Data::Watch(Watch {
+        Event::Coverage(span) => Data::Coverage(Coverage {
             from: span.from.at,
             until: span.until.at,
             watching: span.gap.is_none(),

@@ -5,7 +5,7 @@
 
 use crate::frame::Rect;
 
-/// How well a box's middle is known from one look, in its sizes, for a detector's box; a blob's is this much worse.
+/// How well a box's middle is known from one observation, in its sizes, for a detector's box; a blob's is this much worse.
 const PLACE_SIGMA: f32 = 0.06;
 const BLOB_FACTOR: f32 = 2.5;
 /// The same for the logarithm of width and height.
@@ -78,7 +78,7 @@ impl Axis {
 struct Span {
     middle: Axis,
     extent: Axis,
-    /// The last look showed only a part of it.
+    /// The last observation showed only a part of it.
     partial: bool,
 }
 
@@ -163,7 +163,7 @@ impl BoxFilter {
         self.down.extent.rate = 0.0;
     }
 
-    /// It stands: until the next look nothing moves it.
+    /// It stands: until the next observation nothing moves it.
     pub fn settle(&mut self) {
         for axis in [&mut self.across.middle, &mut self.down.middle] {
             let size = axis.value_variance.sqrt() / PLACE_SIGMA;

@@ -31,7 +31,7 @@ const UPSET_SECONDS: f32 = 1.0;
 
 /// What one picture shows of motion.
 #[derive(Clone, Debug, Default)]
-pub struct Sight {
+pub struct Foreground {
     pub width: usize,
     pub height: usize,
     /// A cell's side in pixels of the picture.
@@ -45,7 +45,7 @@ pub struct Sight {
     pub learning: bool,
 }
 
-impl Sight {
+impl Foreground {
     /// Whether anything moves.
     #[must_use]
     pub fn moving(&self) -> bool {
@@ -118,38 +118,38 @@ impl Motion {
     }
 
     /// Compares a picture that came `elapsed` seconds after the last one, and learns from it.
-    pub fn look(&mut self, cells: &Cells<'_>, elapsed: f32) -> Sight {
+    pub fn observe(&mut self, cells: &Cells<'_>, elapsed: f32) -> Foreground {
         let (width, height) = (cells.width, cells.height);
-        let mut sight = Sight { width, height, cell: cells.cell, ..Sight::default() };
+        let mut shown = Foreground { width, height, cell: cells.cell, ..Foreground::default() };
         if self.is_new(cells) {
             self.restart(cells);
-            sight.foreground = vec![false; width * height];
-            sight.active = sight.foreground.clone();
-            sight.learning = true;
-            return sight;
+            shown.foreground = vec![false; width * height];
+            shown.active = shown.foreground.clone();
+            shown.learning = true;
+            return shown;
         }
         let elapsed = elapsed.clamp(0.001, 2.0);
         let expected = Expected::of(&self.background, cells);
         let recently = Expected::of(&self.recent, cells);
         let differences = expected.differences(cells.values);
         let raw: Vec<bool> = (0..differences.len())
-            .map(|at| self.looked_at(at) && differences[at] > self.threshold(at, &expected))
+            .map(|at| self.is_observed(at) && differences[at] > self.threshold(at, &expected))
             .collect();
         let changed: Vec<bool> = recently
             .differences(cells.values)
             .iter()
             .enumerate()
-            .map(|(at, difference)| self.looked_at(at) && *difference > self.threshold(at, &recently))
+            .map(|(at, difference)| self.is_observed(at) && *difference > self.threshold(at, &recently))
             .collect();
         self.learn(cells, &expected, &differences, &raw, elapsed);
         follow(&mut self.recent, cells.values, |_| elapsed / RECENT_SECONDS);
-        sight.foreground = without_specks(&raw, width, height);
-        sight.active = without_specks(&changed, width, height);
-        sight.learning = self.seen_seconds < LEARNING_SECONDS;
-        if !sight.learning {
-            sight.blobs = blobs(&sight.foreground, width, height, cells.cell);
+        shown.foreground = without_specks(&raw, width, height);
+        shown.active = without_specks(&changed, width, height);
+        shown.learning = self.seen_seconds < LEARNING_SECONDS;
+        if !shown.learning {
+            shown.blobs = blobs(&shown.foreground, width, height, cells.cell);
         }
-        sight
+        shown
     }
 
     fn restart(&mut self, cells: &Cells<'_>) {
@@ -163,7 +163,7 @@ impl Motion {
         (self.seen_seconds, self.upset_seconds) = (0.0, 0.0);
     }
 
-    fn looked_at(&self, at: usize) -> bool {
+    fn is_observed(&self, at: usize) -> bool {
         self.region.get(at).copied().unwrap_or(true)
     }
 

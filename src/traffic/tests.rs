@@ -115,14 +115,14 @@ fn stamp(at: f64) -> Stamp {
 }
 
 /// A picture in which the motion model sees nothing.
-fn still() -> Sight {
-    Sight {
+fn still() -> Foreground {
+    Foreground {
         cell: 8.0,
         width: 80,
         height: 45,
         foreground: vec![false; 3_600],
         active: vec![false; 3_600],
-        ..Sight::default()
+        ..Foreground::default()
     }
 }
 
@@ -203,11 +203,11 @@ fn drive(road: &[Vehicle], mut look: impl FnMut(f64, &mut Tracker)) -> Vec<(f64,
     let mut counted = Vec::new();
     for frame in 0..(end * FPS) as usize {
         look(frame as f64 / FPS, &mut tracker);
-        counted.extend(tracker.departed());
+        counted.extend(tracker.finished());
     }
     tracker.finish();
-    counted.extend(tracker.departed());
-    let told = |departed: Departed| departed.track.counted.map(|counted| (counted.at, counted.direction.unwrap()));
+    counted.extend(tracker.finished());
+    let told = |finished: FinishedTrack| finished.track.counted.map(|counted| (counted.at, counted.direction.unwrap()));
     let mut counted: Vec<_> = counted.into_iter().filter_map(told).collect();
     counted.sort_by(|a, b| a.0.total_cmp(&b.0));
     counted
@@ -222,7 +222,7 @@ fn two_hundred_vehicles_are_counted_once_each() {
         let counted = drive(&road, |now, tracker| {
             let found = detections(&road, now, &mut chance);
             let moment = Moment { at: now, stamp: stamp(now) };
-            tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+            tracker.observe(&Observation { moment, picture: PICTURE, detections: Some(&found), foreground: &still });
         });
         let Score { right, missed, wrong, double } = score(&road, &counted);
         assert!(
@@ -256,9 +256,9 @@ fn where_the_detector_is_blind_motion_alone_counts() {
             let ground = 90.0 + 30.0 * (x / 97.0).sin() * (y / 53.0).cos();
             values.push((if covered { 190.0 } else { ground }) * light + chance.between(-1.5, 1.5));
         }
-        let sight = motion.look(&Cells { width: 80, height: 45, cell: 8.0, values: &values }, 1.0 / FPS as f32);
+        let sight = motion.observe(&Cells { width: 80, height: 45, cell: 8.0, values: &values }, 1.0 / FPS as f32);
         let moment = Moment { at: now, stamp: stamp(now) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: None, sight: &sight });
+        tracker.observe(&Observation { moment, picture: PICTURE, detections: None, foreground: &sight });
     });
     let Score { right, missed, wrong, double } = score(&road, &counted);
     assert!(
@@ -283,12 +283,12 @@ fn swaying_leaves_shaking_and_light_make_no_vehicles() {
                 (100.0 + 30.0 * (x / 61.0).sin() + 20.0 * (y / 47.0).cos() + leaves) * light + chance.between(-1.5, 1.5)
             })
             .collect();
-        let sight = motion.look(&Cells { width: 80, height: 45, cell: 8.0, values: &values }, 1.0 / FPS as f32);
+        let sight = motion.observe(&Cells { width: 80, height: 45, cell: 8.0, values: &values }, 1.0 / FPS as f32);
         let moment = Moment { at: now, stamp: stamp(now) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: None, sight: &sight });
+        tracker.observe(&Observation { moment, picture: PICTURE, detections: None, foreground: &sight });
     }
     tracker.finish();
-    assert_eq!(tracker.departed().len(), 0);
+    assert_eq!(tracker.finished().len(), 0);
 }
 
 #[test]
@@ -309,10 +309,10 @@ fn a_vehicle_that_stops_on_the_line_counts_once_and_a_walker_never() {
         let walker = Rect::around((500.0, 150.0 + 8.0 * now as f32), 18.0, 44.0);
         found.push(Detection { rect: walker, score: 0.25, person: if chance.unit() < 0.85 { 0.7 } else { 0.2 } });
         let moment = Moment { at: now, stamp: stamp(now) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+        tracker.observe(&Observation { moment, picture: PICTURE, detections: Some(&found), foreground: &still });
     }
     tracker.finish();
-    let counted = tracker.departed();
-    assert_eq!(counted.len(), 1, "{:?}", counted.iter().map(|departed| &departed.track.counted).collect::<Vec<_>>());
+    let counted = tracker.finished();
+    assert_eq!(counted.len(), 1, "{:?}", counted.iter().map(|finished| &finished.track.counted).collect::<Vec<_>>());
     assert_eq!(counted[0].track.counted.as_ref().unwrap().direction.as_deref(), Some("down"));
 }

@@ -6,33 +6,33 @@ use crate::clock::Stamp;
 use crate::frame::Rect;
 use crate::traffic::kalman::{BoxFilter, Seen};
 use crate::traffic::layout::{CountingLine, Layout, Point};
-use crate::traffic::sighting::Sighting;
+use crate::traffic::measurement::Measurement;
 
-/// Scores from which a detection is sure of itself, and starts a track.
-pub(super) const SCORE_SURE: f32 = 0.4;
-/// Sightings after which a track is believed, and of how many of them the detector must have been sure.
-const BELIEVED_SIGHTINGS: u32 = 3;
-const BELIEVED_SURE: u32 = 2;
-/// The same where the detector is seldom sure; it must also be seen in one of so many looks.
-const DOUBTFUL_SIGHTINGS: u32 = 6;
-const DOUBTFUL_LOOKS: u32 = 3;
+/// Score from which a detection is a high-score one and starts a track.
+pub(super) const SCORE_HIGH: f32 = 0.4;
+/// Hits after which a tentative track is confirmed, and how many of them must be high-score detections.
+const CONFIRMED_HITS: u32 = 3;
+const CONFIRMED_HIGH_HITS: u32 = 2;
+/// The same for a track of mostly low-score detections; one in so many observations must also have hit it.
+const DOUBTFUL_HITS: u32 = 6;
+const DOUBTFUL_OBSERVATIONS: u32 = 3;
 /// Of the path of what was never detected, how much must be progress: leaves sway, vehicles go somewhere.
 const BLOB_STRAIGHTNESS: f32 = 0.6;
 /// What was never detected must be seen this often, this long, and move by this many of its sizes.
-const BLOB_SIGHTINGS: u32 = 5;
+const BLOB_HITS: u32 = 5;
 const BLOB_SECONDS: f64 = 0.35;
 const BLOB_SIZES_MOVED: f32 = 0.8;
-/// Places that are remembered, one a sighting.
+/// Places that are remembered, one a measurement.
 const PLACES_MAX: usize = 64;
 /// How long two tracks are compared before it is said that they move on their own.
 const PASSING_SECONDS: f64 = 0.3;
 /// A track that moves through another's box by this share of its width and height is no part of it.
 const PASSING_SHARE: f32 = 1.0;
-/// More looks than this, and more seconds, without it are a gap: one look alone may be a slow camera's whole second.
-const GAP_LOOKS: u32 = 3;
+/// More looks than this, and more seconds, without it are a gap: one observation alone may be a slow camera's whole second.
+const GAP_OBSERVATIONS: u32 = 3;
 const GAP_SECONDS: f64 = 0.25;
 /// So often it must be seen after a gap to be itself again.
-const STEADY_SIGHTINGS: u32 = 2;
+const STEADY_HITS: u32 = 2;
 /// A crossing is not dated back by more.
 const CROSSED_SECONDS: f64 = 5.0;
 /// Share of a box's half extent that it must have moved across the line.
@@ -42,7 +42,7 @@ const LATE_START_MAX: f32 = 0.8;
 /// Slower than this many sizes a second is standing.
 pub(super) const STANDING_SPEED: f32 = 0.15;
 /// What was seen so often and is quicker than so many sizes a second does not turn back by this share of its size.
-const TURNING_SIGHTINGS: u32 = 4;
+const TURNING_HITS: u32 = 4;
 const TURNING_SPEED: f32 = 0.5;
 const TURNING_SHARE: f32 = 0.05;
 /// Somebody who moves faster than this many heights a second rides something.
@@ -102,13 +102,13 @@ pub struct Track {
     persons: u32,
     /// Sightings that the picture's edge does not cut.
     whole: u32,
-    /// Detections that were sure of themselves.
-    sure: u32,
-    /// What `sure` was when it was taken for nothing but other vehicles.
+    /// Hits by high-score detections.
+    high_score: u32,
+    /// What `high_score` was when it was taken for nothing but other vehicles.
     ghost_since: Option<u32>,
     speed_max: f32,
     /// How often it was seen or should have been.
-    looks: u32,
+    observations: u32,
     /// Looks since it was last seen, and how often it was seen since the last gap.
     missed: u32,
     steady: u32,
@@ -125,8 +125,8 @@ pub struct Track {
 
 impl Track {
     #[must_use]
-    pub fn new(id: u64, sighting: &Sighting, moment: &Moment, cut: (bool, bool), layout: &Layout) -> Self {
-        let rect = sighting.rect;
+    pub fn new(id: u64, measurement: &Measurement, moment: &Moment, cut: (bool, bool), layout: &Layout) -> Self {
+        let rect = measurement.rect;
         let side = |line: &CountingLine| (line.side(rect.centre()), line.half_extent(&rect));
         let mut track = Self {
             id,
@@ -140,10 +140,10 @@ impl Track {
             blobs: 0,
             persons: 0,
             whole: 0,
-            sure: 0,
+            high_score: 0,
             ghost_since: None,
             speed_max: 0.0,
-            looks: 0,
+            observations: 0,
             missed: 0,
             steady: 0,
             sides: layout.lines.iter().map(side).collect(),
@@ -152,8 +152,8 @@ impl Track {
             done: false,
             double: false,
         };
-        // Whether it is cut matters little for one look.
-        track.note(sighting, moment, false);
+        // Whether it is cut matters little for one observation.
+        track.note(measurement, moment, false);
         track
     }
 
@@ -180,7 +180,7 @@ impl Track {
         let ((across, down), (x, y), (last_x, last_y)) =
             (self.filter.velocity(), rect.centre(), self.last_seen().centre());
         let on = ((x - last_x) * across + (y - last_y) * down) / across.hypot(down).max(f32::EPSILON);
-        let moves = self.sightings() >= TURNING_SIGHTINGS && self.speed() >= TURNING_SPEED;
+        let moves = self.hits() >= TURNING_HITS && self.speed() >= TURNING_SPEED;
         moves && on < -TURNING_SHARE * rect.size()
     }
 
@@ -206,16 +206,16 @@ impl Track {
         last.at - first.at >= PASSING_SECONDS && (to.0 - from.0).hypot(to.1 - from.1) > PASSING_SHARE
     }
 
-    /// Whether the newest look showed it.
+    /// Whether the newest observation showed it.
     #[must_use]
     pub fn seen_now(&self) -> bool {
         self.missed == 0
     }
 
-    /// Whether it was looked for in vain for longer than a few looks and a moment.
+    /// Whether it was looked for in vain for longer than a few observations and a moment.
     #[must_use]
     pub fn missing(&self, now: f64) -> bool {
-        self.missed > GAP_LOOKS && now - self.last.at > GAP_SECONDS
+        self.missed > GAP_OBSERVATIONS && now - self.last.at > GAP_SECONDS
     }
 
     #[must_use]
@@ -224,41 +224,42 @@ impl Track {
     }
 
     #[must_use]
-    pub fn sightings(&self) -> u32 {
+    pub fn hits(&self) -> u32 {
         self.detections + self.blobs
     }
 
-    /// Whether the detector was sure of it less than half of the time.
+    /// Whether at most half of its detections are high-score ones.
     #[must_use]
     pub fn doubtful(&self) -> bool {
-        self.detections > 0 && self.sure * 2 <= self.detections
+        self.detections > 0 && self.high_score * 2 <= self.detections
     }
 
-    /// Whether the detector was sure of it in a larger share of its looks than of another.
+    /// Whether a larger share of its detections are high-score ones than of the other track.
     #[must_use]
-    pub fn surer_than(&self, other: &Self) -> bool {
-        u64::from(self.sure) * u64::from(other.detections) > u64::from(other.sure) * u64::from(self.detections)
+    pub fn scores_above(&self, other: &Self) -> bool {
+        u64::from(self.high_score) * u64::from(other.detections)
+            > u64::from(other.high_score) * u64::from(self.detections)
     }
 
-    /// It is not believed until the detector has been sure of it again a few times.
+    /// It is not confirmed until high-score detections have hit it again.
     pub fn take_for_ghost(&mut self) {
-        self.ghost_since = Some(self.sure);
+        self.ghost_since = Some(self.high_score);
     }
 
     fn is_ghost(&self) -> bool {
         self.ghost_since.is_some() && self.doubtful()
     }
 
-    /// Whether its size is known, because it was not cut by the picture's edge for a few looks.
+    /// Whether its size is known, because it was not cut by the picture's edge for a few observations.
     #[must_use]
     pub fn known_whole(&self) -> bool {
-        self.whole >= BELIEVED_SIGHTINGS
+        self.whole >= CONFIRMED_HITS
     }
 
-    /// Whether it was seen more than once since it was last missing: a single weak look proves nothing.
+    /// Whether it was seen more than once since it was last missing: a single weak observation proves nothing.
     #[must_use]
     pub fn is_steady(&self) -> bool {
-        self.steady >= STEADY_SIGHTINGS
+        self.steady >= STEADY_HITS
     }
 
     /// Never seen by the detector.
@@ -277,8 +278,8 @@ impl Track {
     }
 
     /// The detector was asked and did not show it.
-    pub fn overlooked(&mut self) {
-        self.looks += 1;
+    pub fn missed(&mut self) {
+        self.observations += 1;
     }
 
     /// It is still there, though nothing showed it: a standing vehicle.
@@ -291,27 +292,27 @@ impl Track {
         }
     }
 
-    /// Takes in a sighting. `cut`: its box touches the picture's edge at the left or right, at the top or bottom.
-    pub fn see(&mut self, sighting: &Sighting, moment: &Moment, cut: (bool, bool)) {
+    /// Takes in a measurement. `cut`: its box touches the picture's edge at the left or right, at the top or bottom.
+    pub fn see(&mut self, measurement: &Measurement, moment: &Moment, cut: (bool, bool)) {
         let partial = if self.known_whole() { (false, false) } else { cut };
-        self.filter.correct(&sighting.rect, sighting.seen, partial);
-        self.note(sighting, moment, cut == (false, false));
+        self.filter.correct(&measurement.rect, measurement.seen, partial);
+        self.note(measurement, moment, cut == (false, false));
     }
 
-    /// Takes in a sighting of it where it was seen last: it has stopped.
-    pub fn stop(&mut self, sighting: &Sighting, moment: &Moment, cut: (bool, bool)) {
-        self.filter = BoxFilter::new(&sighting.rect, (false, false));
-        self.note(sighting, moment, cut == (false, false));
+    /// Takes in a measurement of it where it was seen last: it has stopped.
+    pub fn stop(&mut self, measurement: &Measurement, moment: &Moment, cut: (bool, bool)) {
+        self.filter = BoxFilter::new(&measurement.rect, (false, false));
+        self.note(measurement, moment, cut == (false, false));
     }
 
-    fn note(&mut self, sighting: &Sighting, moment: &Moment, whole: bool) {
+    fn note(&mut self, measurement: &Measurement, moment: &Moment, whole: bool) {
         self.steady = if self.missing(moment.at) { 1 } else { self.steady + 1 };
         self.missed = 0;
-        self.looks += 1;
+        self.observations += 1;
         self.whole += u32::from(whole);
-        self.sure += u32::from(sighting.seen == Seen::Detector && sighting.score >= SCORE_SURE);
-        match sighting.seen {
-            Seen::Detector if sighting.person => {
+        self.high_score += u32::from(measurement.seen == Seen::Detector && measurement.score >= SCORE_HIGH);
+        match measurement.seen {
+            Seen::Detector if measurement.person => {
                 self.persons += 1;
                 self.detections += 1;
             }
@@ -327,7 +328,7 @@ impl Track {
             self.path += step;
             self.waypoint = (x, y);
         }
-        if self.sightings() > 3 {
+        if self.hits() > 3 {
             self.speed_max =
                 self.speed_max.max(self.filter.velocity().0.hypot(self.filter.velocity().1) / rect.height().max(1.0));
         }
@@ -351,18 +352,18 @@ impl Track {
 
     /// Whether there is enough evidence that this is a vehicle and not noise, a shadow or somebody on foot.
     #[must_use]
-    pub fn believed(&self) -> bool {
+    pub fn confirmed(&self) -> bool {
         let walks = self.detections > 0 && self.persons * 2 > self.detections && self.speed_max < RIDING_SPEED;
         if walks || self.is_ghost() {
             return false;
         }
-        let seldom = DOUBTFUL_SIGHTINGS.max(self.looks / DOUBTFUL_LOOKS);
-        let needed = if self.doubtful() { seldom } else { BELIEVED_SIGHTINGS };
-        if self.sure >= BELIEVED_SURE && self.sightings() >= needed {
+        let seldom = DOUBTFUL_HITS.max(self.observations / DOUBTFUL_OBSERVATIONS);
+        let needed = if self.doubtful() { seldom } else { CONFIRMED_HITS };
+        if self.high_score >= CONFIRMED_HIGH_HITS && self.hits() >= needed {
             return true;
         }
         let moved = self.displacement();
-        self.blobs >= BLOB_SIGHTINGS
+        self.blobs >= BLOB_HITS
             && self.last.at - self.started.at >= BLOB_SECONDS
             && moved >= BLOB_SIZES_MOVED * self.rect().size()
             && moved >= BLOB_STRAIGHTNESS * self.path
@@ -370,7 +371,7 @@ impl Track {
 
     /// Of the lines that it has crossed by now the one that it crossed first.
     ///
-    /// `already_there`: nobody saw it come, for it was there when the camera began to look. `ends`: no more pictures come.
+    /// `already_there`: nobody saw it come, for it was there when the camera began. `ends`: no more pictures come.
     #[must_use]
     pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool, ends: bool) -> Option<Counted> {
         let rect = self.rect();
@@ -405,8 +406,8 @@ impl Track {
         crossings.min_by(|a, b| a.at.total_cmp(&b.at))
     }
 
-    /// When and where its middle was on a line that it is across now, between the looks before and after: it may have been
-    /// hidden then, or not believed yet. None when it was not seen on both sides lately.
+    /// When and where its middle was on a line that it is across now, between the observations before and after: it may have been
+    /// hidden then, or not confirmed yet. None when it was not seen on both sides lately.
     fn crossed_at(&self, line: &CountingLine, forward: bool) -> Option<(f64, Stamp, Point)> {
         let across = |place: &Place| line.side(place.rect.centre()) * if forward { 1.0 } else { -1.0 };
         let after = self.places.iter().rposition(|place| across(place) < 0.0)? + 1;

@@ -1,4 +1,4 @@
-//! Tracks over time: sightings are given to the tracks that expected them, in rounds from the surest to the weakest, as in
+//! Tracks over time: measurements are given to the tracks that expected them, in rounds from the highest score to the lowest, as in
 //! ByteTrack (Zhang et al. 2022); what is left over starts new tracks.
 //!
 //! Lengths are in sizes of the box at hand and times in seconds, never in pixels or frames: a near and a distant road, a
@@ -9,16 +9,16 @@ mod association;
 use crate::config;
 use crate::frame::Rect;
 use crate::traffic::layout::Layout;
-use crate::traffic::motion::Sight;
-use crate::traffic::sighting::Detection;
+use crate::traffic::measurement::Detection;
+use crate::traffic::motion::Foreground;
 use crate::traffic::track::{Moment, Track};
 
 /// A track that was seen so often is known: where it goes, and that it is no flicker.
-const KNOWN_SIGHTINGS: u32 = 4;
+const KNOWN_HITS: u32 = 4;
 /// An unseen vehicle is expected to come back for this long; one that is not known yet, for less.
 const LOST_SECONDS: f64 = 1.5;
 const LOST_NEW_SECONDS: f64 = 0.6;
-/// A crossing counts this long after the last look.
+/// A crossing counts this long after the last observation.
 const CROSSING_UNSEEN_SECONDS: f64 = 0.15;
 /// Two counted tracks that overlap this much within [`DOUBLE_SECONDS`] are one vehicle.
 const DOUBLE_CONTAINMENT: f32 = 0.6;
@@ -33,18 +33,18 @@ const BEGIN_SECONDS: f64 = 1.0;
 const OUTSIDE_SHARE: f32 = 0.35;
 
 /// What the tracker is told of one picture.
-pub struct Look<'a> {
+pub struct Observation<'a> {
     pub moment: Moment,
     /// Width and height of the picture in pixels.
     pub picture: (f32, f32),
     /// None when the detector was not asked.
     pub detections: Option<&'a [Detection]>,
-    pub sight: &'a Sight,
+    pub foreground: &'a Foreground,
 }
 
 /// A vehicle that was counted and has left, or has been waited for long enough.
 #[derive(Clone, Debug)]
-pub struct Departed {
+pub struct FinishedTrack {
     pub track: Track,
     pub speed_kmh: Option<f32>,
 }
@@ -57,9 +57,9 @@ pub struct Tracker {
     tracks: Vec<Track>,
     /// Ended tracks that were counted, for finding doubles.
     ended: Vec<Track>,
-    departed: Vec<Departed>,
+    finished: Vec<FinishedTrack>,
     last: Option<Moment>,
-    /// The first look since the camera began.
+    /// The first observation since the camera began.
     began_at: f64,
     next_id: u64,
 }
@@ -73,7 +73,7 @@ impl Tracker {
             picture: (0.0, 0.0),
             tracks: Vec::new(),
             ended: Vec::new(),
-            departed: Vec::new(),
+            finished: Vec::new(),
             last: None,
             began_at: 0.0,
             next_id: 1,
@@ -93,28 +93,28 @@ impl Tracker {
     }
 
     /// Takes in one picture.
-    pub fn look(&mut self, look: &Look<'_>) {
-        if self.picture != look.picture {
+    pub fn observe(&mut self, observation: &Observation<'_>) {
+        if self.picture != observation.picture {
             // Another resolution: nothing of the old geometry holds.
             self.finish();
-            self.picture = look.picture;
-            self.layout = Layout::new(&self.traffic, look.picture);
+            self.picture = observation.picture;
+            self.layout = Layout::new(&self.traffic, observation.picture);
         }
-        let elapsed = self.last.as_ref().map_or(0.0, |last| (look.moment.at - last.at).max(0.0));
+        let elapsed = self.last.as_ref().map_or(0.0, |last| (observation.moment.at - last.at).max(0.0));
         if self.last.is_none() {
-            self.began_at = look.moment.at;
+            self.began_at = observation.moment.at;
         }
-        self.last = Some(look.moment.clone());
+        self.last = Some(observation.moment.clone());
         for track in &mut self.tracks {
-            let unseen = look.moment.at - track.last.at > 0.25;
+            let unseen = observation.moment.at - track.last.at > 0.25;
             track.predict(elapsed as f32, unseen);
         }
         for track in &mut self.ended {
             track.predict(elapsed as f32, true);
         }
-        self.associate(look);
-        self.count(&look.moment, false);
-        self.retire(look);
+        self.associate(observation);
+        self.count(&observation.moment, false);
+        self.retire(observation);
     }
 
     /// `ends`: no more pictures come.
@@ -123,7 +123,7 @@ impl Tracker {
             let track = &self.tracks[at];
             let unseen = now.at - track.last.at;
             let hidden = unseen > CROSSING_UNSEEN_SECONDS || (track.doubtful() && !track.seen_now());
-            if track.counted.is_some() || hidden || !track.believed() || !track.is_steady() {
+            if track.counted.is_some() || hidden || !track.confirmed() || !track.is_steady() {
                 continue;
             }
             let already_there = track.started.at - self.began_at < BEGIN_SECONDS;
@@ -146,7 +146,7 @@ impl Tracker {
         let others: Vec<Rect> = self
             .tracks
             .iter()
-            .filter(|other| other.id != track.id && other.believed() && other.surer_than(track) && near(other))
+            .filter(|other| other.id != track.id && other.confirmed() && other.scores_above(track) && near(other))
             .filter(|other| !track.passes(other))
             .map(Track::rect)
             .collect();
@@ -167,13 +167,13 @@ impl Tracker {
     }
 
     /// Hands over what was counted long enough ago, and lets go of what has left.
-    fn retire(&mut self, look: &Look<'_>) {
-        let now = look.moment.at;
+    fn retire(&mut self, observation: &Observation<'_>) {
+        let now = observation.moment.at;
         let delay = self.traffic.passage_delay_ms as f64 / 1e3;
         let mut live = Vec::new();
         for mut track in std::mem::take(&mut self.tracks) {
-            let patience = if track.sightings() < KNOWN_SIGHTINGS { LOST_NEW_SECONDS } else { LOST_SECONDS };
-            let unsettled = track.sightings() < KNOWN_SIGHTINGS && track.missing(now);
+            let patience = if track.hits() < KNOWN_HITS { LOST_NEW_SECONDS } else { LOST_SECONDS };
+            let unsettled = track.hits() < KNOWN_HITS && track.missing(now);
             let lost = now - track.last.at > patience || unsettled || self.outside(&track.rect());
             let due = track.counted.as_ref().is_some_and(|counted| now - counted.at >= delay);
             if lost {
@@ -196,7 +196,7 @@ impl Tracker {
     }
 
     fn end(&mut self, mut track: Track) {
-        if track.counted.is_none() && track.believed() {
+        if track.counted.is_none() && track.confirmed() {
             track.counted = track.passed_through(&self.layout, self.picture);
         }
         if track.counted.is_some() {
@@ -210,7 +210,7 @@ impl Tracker {
 
     fn hand_over(&mut self, track: Track) {
         let speed_kmh = track.speed_kmh(&self.layout);
-        self.departed.push(Departed { track, speed_kmh });
+        self.finished.push(FinishedTrack { track, speed_kmh });
     }
 
     /// Ends every track: no more pictures come, or pictures of another kind.
@@ -225,7 +225,7 @@ impl Tracker {
     }
 
     /// The vehicles handed over since the last call.
-    pub fn departed(&mut self) -> Vec<Departed> {
-        std::mem::take(&mut self.departed)
+    pub fn finished(&mut self) -> Vec<FinishedTrack> {
+        std::mem::take(&mut self.finished)
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use vehicle_classifierd::clock::Stamp;
-use vehicle_classifierd::record::{Gap, LabelProbability, Passage, WatchSpan};
+use vehicle_classifierd::record::{CoverageSpan, Gap, LabelProbability, Passage};
 use vehicle_classifierd::store::Store;
 
 use crate::pictures::generated;
@@ -42,8 +42,8 @@ pub fn passage(id: &str, seconds: i64, class: &str, direction: &str) -> Passage 
     }
 }
 
-fn watched(from: i64, until: i64, gap: Option<Gap>) -> WatchSpan {
-    WatchSpan { from: stamp(from), until: stamp(until), gap }
+fn watched(from: i64, until: i64, gap: Option<Gap>) -> CoverageSpan {
+    CoverageSpan { from: stamp(from), until: stamp(until), gap }
 }
 
 /// A quarter of an hour with four vehicles; then one half watched, one without a camera, and one that nobody passed in.
@@ -54,7 +54,7 @@ fn seen(store: &Store) {
         watched(1_350, 2_700, Some(Gap::CameraDown)),
         watched(2_700, 3_600, None),
     ];
-    store.record_watch(spans.to_vec()).wait().unwrap();
+    store.record_coverage(spans.to_vec()).wait().unwrap();
     for (id, seconds, class, direction) in [
         ("a", 10, "car", "north"),
         ("b", 20, "suv", "north"),

@@ -64,7 +64,7 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     Ok(Created(wire))
 }
 
-/// Runs one upload through the lane and makes its record; nothing is stored yet.
+/// Runs one upload through the queue and makes its record; nothing is stored yet.
 pub(super) async fn classified(api: &AppState, user: &str, upload: Upload) -> Result<Classification> {
     let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
     let mut place = api.uploads.places.of(user);

@@ -10,7 +10,7 @@ use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
 use crate::record::Gap;
 use crate::store::StoreHealth;
-use crate::sync::{SyncStatus, SyncWatch};
+use crate::sync::{SyncStatus, SyncStatusReader};
 
 /// State of the unit
 ///
@@ -70,7 +70,7 @@ fn reasons(api: &AppState, database_healthy: bool, camera: &CameraState, clock_s
     if (api.camera.gap)() == Some(Gap::Overload) {
         reasons.push("The unit cannot keep up with the camera; vehicles are missed.".to_owned());
     }
-    if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncWatch::status) {
+    if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncStatusReader::status) {
         reasons.push(format!("No events reach the central site: {}.", trouble.sentence()));
     }
     if !clock_synchronized {
@@ -99,7 +99,7 @@ fn store_reasons(store: &StoreHealth) -> Vec<String> {
 /// Liveness probe
 ///
 /// 200 while the process answers at all.
-#[endpoint(tags("health"), responses((status_code = 200, description = "Live", body = Probe)), security(()))]
+#[endpoint(tags("health"), responses((status_code = 200, description = "NewestAnalysed", body = Probe)), security(()))]
 pub async fn live() -> Json<Probe> {
     Json(Probe { status: "live" })
 }

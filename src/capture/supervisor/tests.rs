@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
-use crate::capture::{Obscurity, format::Wish};
+use crate::capture::{Obscurity, format::RequestedMode};
 use crate::clock::Stamp;
-use crate::config::FormatWish;
+use crate::config::RequestedFormat;
 use crate::frame::{Encoding, Layout};
 
 /// What the fake camera does with the next frames.
@@ -70,7 +70,7 @@ impl Rig {
         };
         let settings = Settings {
             source,
-            wish: Wish { size: None, fps: 15.0, format: FormatWish::Auto },
+            requested: RequestedMode { size: None, fps: 15.0, format: RequestedFormat::Auto },
             // Longer than a busy machine holds up a thread: a camera that is well must not miss it.
             frame_deadline: Duration::from_secs(1),
             frozen_after: Duration::from_secs(5),
@@ -178,7 +178,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 fn fault(plan: Plan, shown: impl Fn(&CameraState) -> bool, label: &str) -> Arc<Rig> {
     let rig = Rig::new();
     let supervisor = rig.camera();
-    let watch = supervisor.watch();
+    let watch = supervisor.status();
     until("connected", || watch.state() == CameraState::Connected && rig.taken.load(Ordering::Relaxed) > 2);
     rig.set(plan);
     until(&format!("{plan:?} is shown"), || shown(&watch.state()));
@@ -212,7 +212,7 @@ fn an_unplugged_camera_is_opened_again_when_it_is_back() {
 fn a_frozen_picture_is_shown_and_the_camera_opened_again() {
     let rig = Rig::new();
     let supervisor = rig.camera();
-    let watch = supervisor.watch();
+    let watch = supervisor.status();
     rig.set(Plan::Still);
     until("frozen", || watch.state() == CameraState::Frozen);
     until("opened again and again", || rig.opened.load(Ordering::Relaxed) >= 3);
@@ -267,7 +267,7 @@ fn a_blocked_camera_does_not_hold_up_the_end() {
     for plan in [Plan::Blocked, Plan::Deaf] {
         let rig = Rig::new();
         let supervisor = rig.camera();
-        let watch = supervisor.watch();
+        let watch = supervisor.status();
         until("connected", || watch.state() == CameraState::Connected);
         rig.set(plan);
         supervisor.stop();
@@ -280,7 +280,7 @@ fn a_recording_that_stands_still_is_frozen_too_but_not_played_from_its_beginning
     let rig = Rig::new();
     let replay = crate::capture::ReplaySpec { path: "fake".into(), fps: Some(0.0), repeat: false };
     let supervisor = rig.start(SourceSpec::Replay(replay));
-    let watch = supervisor.watch();
+    let watch = supervisor.status();
     rig.set(Plan::Still);
     until("frozen", || watch.state() == CameraState::Frozen);
     let before = rig.taken.load(Ordering::Relaxed);
@@ -301,7 +301,7 @@ fn frames_come_until_the_replay_ends_and_a_missing_one_is_reported() {
     let start = |source: String, take: Taker| {
         let settings = Settings {
             source: source.parse().unwrap(),
-            wish: Wish { size: None, fps: 15.0, format: FormatWish::Auto },
+            requested: RequestedMode { size: None, fps: 15.0, format: RequestedFormat::Auto },
             frame_deadline: Duration::from_secs(5),
             frozen_after: Duration::from_secs(5),
             frame_age_max: Duration::from_secs(2),
@@ -317,10 +317,10 @@ fn frames_come_until_the_replay_ends_and_a_missing_one_is_reported() {
     let supervisor = start(format!("replay:{}?fps=0", directory.path().display()), take);
     // The channel closes when the threads, which own its sending end, have ended.
     assert_eq!(receive.into_iter().collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(supervisor.watch().state(), CameraState::Ended);
+    assert_eq!(supervisor.status().state(), CameraState::Ended);
     supervisor.stop();
     let supervisor = start("replay:/nonexistent".into(), Box::new(|_| {}));
-    let watch = supervisor.watch();
+    let watch = supervisor.status();
     until("the path is named", || disconnected(&watch.state(), "/nonexistent"));
     let begun = std::time::Instant::now();
     supervisor.stop();

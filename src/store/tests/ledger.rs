@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Fixture, at, plan, stamp};
-use crate::record::{Gap, LabelProbability, Passage, SlotWidth, WatchSpan};
+use crate::record::{CoverageSpan, Gap, LabelProbability, Passage, SlotWidth};
 use crate::store::passages::{BETWEEN, Page, RECORDED_AFTER, page_query};
 use crate::store::{CountsPage, PassageFilter, PassagePlace, counts};
 
@@ -28,8 +28,8 @@ pub(super) fn passage(id: &str, seconds: i64) -> Passage {
     }
 }
 
-fn span(from: i64, until: i64, gap: Option<Gap>) -> WatchSpan {
-    WatchSpan { from: stamp(from), until: stamp(until), gap }
+fn span(from: i64, until: i64, gap: Option<Gap>) -> CoverageSpan {
+    CoverageSpan { from: stamp(from), until: stamp(until), gap }
 }
 
 fn read(fixture: &Fixture, width: SlotWidth, from: i64, until: i64) -> CountsPage {
@@ -126,9 +126,9 @@ fn watching_is_split_at_slot_edges_and_loses_no_millisecond() {
         stamp
     };
     let spans = (0..720)
-        .map(|n| WatchSpan { from: moment(n), until: moment(n + 1), gap: (n == 100).then_some(Gap::Frozen) })
+        .map(|n| CoverageSpan { from: moment(n), until: moment(n + 1), gap: (n == 100).then_some(Gap::Frozen) })
         .collect();
-    fixture.store.record_watch(spans).wait().unwrap();
+    fixture.store.record_coverage(spans).wait().unwrap();
     let slots = covered(&fixture, SlotWidth::FiveMinutes);
     let watched = |slot| slots.get(&(slot, None)).copied();
     assert_eq!((watched(0), watched(600), watched(6_900)), (Some(300_000), Some(300_000), Some(300_000)));
@@ -144,9 +144,9 @@ fn watching_is_split_at_slot_edges_and_loses_no_millisecond() {
 #[test]
 fn a_stretch_that_cannot_be_true_is_refused_and_an_empty_one_is_nothing() {
     let fixture = Fixture::new();
-    fixture.store.record_watch(vec![span(0, 10, None), span(0, 86_400 * 365, None)]).wait().unwrap_err();
+    fixture.store.record_coverage(vec![span(0, 10, None), span(0, 86_400 * 365, None)]).wait().unwrap_err();
     assert_eq!(fixture.count("coverage"), 0, "all or nothing");
-    fixture.store.record_watch(vec![span(10, 10, None), span(10, 5, None)]).wait().unwrap();
+    fixture.store.record_coverage(vec![span(10, 10, None), span(10, 5, None)]).wait().unwrap();
     assert_eq!(fixture.count("coverage"), 0);
 }
 
@@ -161,14 +161,14 @@ fn what_was_seen_before_the_clock_was_right_can_be_moved() {
         span
     };
     let spans = vec![unsynced(0, 10, None), unsynced(10, 20, None), unsynced(20, 30, Some(Gap::Frozen))];
-    fixture.store.record_watch(spans).wait().unwrap();
+    fixture.store.record_coverage(spans).wait().unwrap();
     assert_eq!(fixture.count("watch_unsynced"), 2, "a stretch that goes on makes its row longer");
-    fixture.store.record_watch(vec![span(3_600, 3_610, None)]).wait().unwrap();
+    fixture.store.record_coverage(vec![span(3_600, 3_610, None)]).wait().unwrap();
     assert_eq!(fixture.count("watch_unsynced"), 2);
     // Taken away again, nothing is left of it.
     let moved = fixture.store.write(|connection| {
-        super::super::watch::cover(connection, at(0), at(20), None, -1)?;
-        super::super::watch::cover(connection, at(20), at(30), Some(Gap::Frozen), -1)
+        super::super::coverage::cover(connection, at(0), at(20), None, -1)?;
+        super::super::coverage::cover(connection, at(20), at(30), Some(Gap::Frozen), -1)
     });
     moved.wait().unwrap();
     assert_eq!(covered(&fixture, SlotWidth::Hour), BTreeMap::from([((3_600, None), 10_000)]));
@@ -179,7 +179,7 @@ fn days_begin_where_the_unit_is_also_when_it_is_moved() {
     let fixture = Fixture::new();
     // 2025-12-31T23:30Z is 2026 in Berlin already.
     fixture.store.record_passage(passage("a", -1_800)).wait().unwrap();
-    fixture.store.record_watch(vec![span(-1_800, 1_800, None)]).wait().unwrap();
+    fixture.store.record_coverage(vec![span(-1_800, 1_800, None)]).wait().unwrap();
     assert_eq!(vehicles(&fixture, SlotWidth::Day), [(-86_400, 1)]);
     fixture.store.set_day_zone("Europe/Berlin").wait().unwrap();
     assert_eq!(vehicles(&fixture, SlotWidth::Day), [(-3_600, 1)]);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod backups;
+mod coverage;
 mod damage;
 mod group_commit;
 mod ledger;
@@ -14,7 +15,6 @@ mod retained;
 mod trail;
 mod trail_faults;
 mod upgrade;
-mod watching;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};

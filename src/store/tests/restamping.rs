@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::ledger::passage;
 use super::{Fixture, classification, event, report, until};
 use crate::clock::{Clock, Stamp};
-use crate::record::{SlotWidth, WatchSpan};
+use crate::record::{CoverageSpan, SlotWidth};
 use crate::store::{BackupPlan, Keep, PassageFilter, PassagePlace, Retention, UpkeepPlan};
 
 /// A clock as a unit without a battery has it: 1970 at first, right once it is set.
@@ -71,7 +71,7 @@ fn records_of_this_boot_get_their_right_times_once_the_clock_is_set() {
     let other = Stamp { boot_id: "another".into(), ..seen_at.clone() };
     (earlier.started, earlier.counted, earlier.ended) = (other.clone(), other.clone(), other);
     store.record_passage(earlier).wait().unwrap();
-    store.record_watch(vec![WatchSpan { from: watching_since, until: watched_until, gap: None }]).wait().unwrap();
+    store.record_coverage(vec![CoverageSpan { from: watching_since, until: watched_until, gap: None }]).wait().unwrap();
     let (mut document, mut picture) = (report("r", "v", 0), classification("c"));
     (document.created, picture.created) = (seen_at.clone(), seen_at.clone());
     store.record_report(document, picture, event("vehicle.report", 0)).wait().unwrap();

@@ -20,18 +20,18 @@ fn shown(x: f32, ground: f32, (width, height): (f32, f32), score: f32) -> Option
 
 /// The directions of what is counted when a detector sees this at these seconds.
 fn counted(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<String> {
-    let departed = departed(seconds, seen).into_iter();
-    let mut ways: Vec<_> = departed.filter_map(|departed| departed.track.counted?.direction).collect();
+    let finished = finished(seconds, seen).into_iter();
+    let mut ways: Vec<_> = finished.filter_map(|finished| finished.track.counted?.direction).collect();
     ways.sort();
     ways
 }
 
 /// What has passed when a detector sees this at these seconds.
-fn departed(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<Departed> {
+fn finished(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<FinishedTrack> {
     let still = still();
     let mut tracker = Tracker::new(upright());
     let mut chance = Chance(17);
-    let mut departed = Vec::new();
+    let mut finished = Vec::new();
     for frame in 0..(seconds * FPS) as usize {
         let at = frame as f64 / FPS;
         let mut found: Vec<Detection> = seen(at as f32).into_iter().flatten().collect();
@@ -40,17 +40,17 @@ fn departed(seconds: f64, seen: impl Fn(f32) -> Vec<Option<Detection>>) -> Vec<D
             *rect = Rect { left: rect.left + x, top: rect.top + y, right: rect.right + x, bottom: rect.bottom + y };
             *rect = rect.within(PICTURE);
         }
-        tracker.look(&Look {
+        tracker.observe(&Observation {
             moment: Moment { at, stamp: stamp(at) },
             picture: PICTURE,
             detections: Some(&found),
-            sight: &still,
+            foreground: &still,
         });
-        departed.extend(tracker.departed());
+        finished.extend(tracker.finished());
     }
     tracker.finish();
-    departed.extend(tracker.departed());
-    departed
+    finished.extend(tracker.finished());
+    finished
 }
 
 const CAR: (f32, f32) = (95.0, 38.0);
@@ -107,7 +107,7 @@ fn a_part_that_the_detector_doubts_and_that_keeps_its_place_does_not() {
 fn two_side_by_side_that_are_often_seen_as_one_are_two() {
     let ways = counted(6.0, |now| {
         let x = -60.0 + 150.0 * now;
-        // Of every three looks two show one box around both.
+        // Of every three observations two show one box around both.
         let apart = x < 150.0 || (now * FPS as f32).round() as i32 % 3 == 0;
         if apart {
             return vec![shown(x, 225.0, CAR, 0.5), shown(x + 10.0, 190.0, CAR, 0.5)];
@@ -120,7 +120,7 @@ fn two_side_by_side_that_are_often_seen_as_one_are_two() {
 #[test]
 fn what_is_seen_for_a_moment_here_and_there_is_no_vehicle() {
     let ways = counted(8.0, |now| {
-        // Three looks on one side; half a second later three looks on the other.
+        // Three looks on one side; half a second later three observations on the other.
         let place = match (now * FPS as f32).round() as i32 % 25 {
             4..7 => 262.0,
             13..16 => 372.0,
@@ -140,15 +140,15 @@ fn a_slow_camera_counts_too() {
         let at = f64::from(frame) * 0.4;
         let found: Vec<_> = shown(-40.0 + 130.0 * at as f32, 225.0, CAR, 0.6).into_iter().collect();
         let moment = Moment { at, stamp: stamp(at) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+        tracker.observe(&Observation { moment, picture: PICTURE, detections: Some(&found), foreground: &still });
     }
     tracker.finish();
-    assert_eq!(tracker.departed().len(), 1);
+    assert_eq!(tracker.finished().len(), 1);
 }
 
 #[test]
 fn who_stops_at_once_just_before_the_line_is_not_taken_across() {
-    // Between two looks it stops, as it seems when another hides its braking, stands, and drives on.
+    // Between two observations it stops, as it seems when another hides its braking, stands, and drives on.
     let ways = counted(8.0, |now| {
         let x = 280.0 - 400.0 * (0.8 - now).max(0.0) + 200.0 * (now - 6.0).max(0.0);
         vec![shown(x, 225.0, CAR, 0.6)]
@@ -159,11 +159,11 @@ fn who_stops_at_once_just_before_the_line_is_not_taken_across() {
 #[test]
 fn what_crossed_behind_another_is_counted_at_the_moment_it_crossed() {
     // A car is hidden by a standing bus from 80 pixels before the line to 80 behind it, which it crosses after 2.5 seconds.
-    let seen = departed(5.0, |now| {
+    let seen = finished(5.0, |now| {
         let car = 620.0 - 120.0 * now;
         vec![((car - 320.0).abs() > 80.0).then(|| shown(car, 225.0, CAR, 0.6)).flatten()]
     });
-    let at: Vec<f64> = seen.iter().filter_map(|departed| Some(departed.track.counted.as_ref()?.at)).collect();
+    let at: Vec<f64> = seen.iter().filter_map(|finished| Some(finished.track.counted.as_ref()?.at)).collect();
     let stamped = seen[0].track.counted.as_ref().unwrap().stamp.monotonic.as_secs_f64();
     assert!(at.len() == 1 && (at[0] - 2.5).abs() < 0.1 && (stamped - at[0]).abs() < 1e-6, "{at:?} {stamped}");
 }
@@ -189,10 +189,15 @@ fn who_the_detector_doubts_may_stand_where_nothing_moves() {
         let x = 60.0 + 90.0 * at.min(2.0) + 60.0 * (at - 62.0).max(0.0);
         let found: Vec<_> = shown(x as f32, 225.0, CAR, score).into_iter().collect();
         let detections = (!stands || at < 3.0).then_some(&found[..]);
-        tracker.look(&Look { moment: Moment { at, stamp: stamp(at) }, picture: PICTURE, detections, sight: &still });
+        tracker.observe(&Observation {
+            moment: Moment { at, stamp: stamp(at) },
+            picture: PICTURE,
+            detections,
+            foreground: &still,
+        });
     }
     tracker.finish();
-    assert_eq!(tracker.departed().len(), 1);
+    assert_eq!(tracker.finished().len(), 1);
 }
 
 #[test]
@@ -207,10 +212,10 @@ fn of_two_lines_the_first_that_it_crossed_counts_whenever_it_was_believed() {
         let found: Vec<_> =
             shown(60.0 + 130.0 * at as f32, 225.0, CAR, if at > 2.5 { 0.5 } else { 0.36 }).into_iter().collect();
         let moment = Moment { at, stamp: stamp(at) };
-        tracker.look(&Look { moment, picture: PICTURE, detections: Some(&found), sight: &still });
+        tracker.observe(&Observation { moment, picture: PICTURE, detections: Some(&found), foreground: &still });
     }
     tracker.finish();
-    let counted: Vec<_> = tracker.departed().into_iter().filter_map(|one| one.track.counted).collect();
+    let counted: Vec<_> = tracker.finished().into_iter().filter_map(|one| one.track.counted).collect();
     assert_eq!(counted.iter().map(|one| one.line.as_deref().unwrap()).collect::<Vec<_>>(), ["first"]);
     assert!((counted[0].at - (224.0 - 60.0) / 130.0).abs() < 0.1, "{counted:?}");
 }

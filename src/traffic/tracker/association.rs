@@ -1,23 +1,23 @@
-//! Which sighting is of which track: in rounds from the surest to the weakest, and which of the others begin new tracks.
+//! Which measurement is of which track: in rounds from the highest score to the lowest, and which of the others begin new tracks.
 
 use crate::frame::Rect;
 use crate::traffic::kalman::Seen;
-use crate::traffic::sighting::{Sighting, blob_sightings, pairs, same_vehicle, sightings};
-use crate::traffic::track::{SCORE_SURE, Track};
-use crate::traffic::tracker::{KNOWN_SIGHTINGS, LOST_NEW_SECONDS, Look, Tracker};
+use crate::traffic::measurement::{Measurement, blob_measurements, measurements, pairs, same_vehicle};
+use crate::traffic::track::{SCORE_HIGH, Track};
+use crate::traffic::tracker::{KNOWN_HITS, LOST_NEW_SECONDS, Observation, Tracker};
 
 /// Score from which a detection continues a track.
-const SCORE_WEAK: f32 = 0.2;
+const SCORE_LOW: f32 = 0.2;
 /// Score from which a detection starts a track all the same, which then has to be seen more often.
 const SCORE_TENTATIVE: f32 = 0.35;
 /// Boxes are grown by this share before their overlap is measured, so that quick ones meet (C-BIoU, Yang et al. 2023).
 const REACH: f32 = 0.3;
 /// The same while a track's speed is hardly known: it was seen no more often than this.
 const REACH_NEW: f32 = 0.7;
-const NEW_SIGHTINGS: u32 = 2;
-/// What a sighting must overlap with a track so grown: a sure one, a weak one, a patch of motion.
+const NEW_HITS: u32 = 2;
+/// What a measurement must overlap with a track so grown: a high-score detection, a low-score one, a blob.
 const LIKENESS_MIN: f32 = 0.12;
-const LIKENESS_WEAK_MIN: f32 = 0.35;
+const LIKENESS_LOW_MIN: f32 = 0.35;
 const LIKENESS_BLOB_MIN: f32 = 0.25;
 /// A box farther from where a track is expected, in standard deviations, is of another vehicle.
 const SURPRISE_MAX: f32 = 4.0;
@@ -25,7 +25,7 @@ const SURPRISE_MAX: f32 = 4.0;
 const STOPPED_IOU: f32 = 0.5;
 /// A box that lies within a vehicle that is seen by more than this share is a part of that one.
 const WITHIN_SHARE: f32 = 0.9;
-/// A box does not become this many times larger or smaller from one look to the next.
+/// A box does not become this many times larger or smaller from one observation to the next.
 const AREA_RATIO_MAX: f32 = 3.5;
 /// A standing vehicle that nothing moves in front of is kept for this long without being seen.
 const STANDING_SECONDS: f64 = 600.0;
@@ -61,49 +61,48 @@ impl Cut {
 }
 
 impl Tracker {
-    /// Gives what a look shows to the tracks, and starts those of what is left.
-    pub(super) fn associate(&mut self, look: &Look<'_>) {
+    /// Gives what an observation shows to the tracks, and starts those of what is left.
+    pub(super) fn associate(&mut self, observation: &Observation<'_>) {
         let counts = |point| self.layout.counts_at(point);
-        let found = sightings(look.detections.unwrap_or_default(), look.sight, counts);
-        let (sure, weak): (Vec<_>, Vec<_>) = found
+        let found = measurements(observation.detections.unwrap_or_default(), observation.foreground, counts);
+        let (high, low): (Vec<_>, Vec<_>) = found
             .into_iter()
-            .filter(|found| found.score >= SCORE_WEAK && !self.is_group(&found.rect))
-            .partition(|found| found.score >= SCORE_SURE);
+            .filter(|found| found.score >= SCORE_LOW && !self.is_group(&found.rect))
+            .partition(|found| found.score >= SCORE_HIGH);
         let size_min = BLOB_SIDE_MIN * self.picture.1;
-        let blobs = blob_sightings(&look.sight.blobs, size_min, counts);
-        // Who is believed comes first, lest a mistake takes a vehicle's place.
+        let blobs = blob_measurements(&observation.foreground.blobs, size_min, counts);
+        // Confirmed tracks come first, lest a mistake takes a vehicle's place.
         let (mut free, mut unproven): (Vec<usize>, Vec<usize>) =
-            (0..self.tracks.len()).partition(|&at| self.tracks[at].believed());
-        let fresh = self.round(look, &mut free, &sure, LIKENESS_MIN);
-        let fresh = self.round(look, &mut unproven, &fresh, LIKENESS_MIN);
-        let faint = self.round(look, &mut free, &weak, LIKENESS_WEAK_MIN);
-        let fresh = self.stopped(look, &mut free, &fresh);
-        let faint = self.round(look, &mut unproven, &faint, LIKENESS_WEAK_MIN);
+            (0..self.tracks.len()).partition(|&at| self.tracks[at].confirmed());
+        let fresh = self.round(observation, &mut free, &high, LIKENESS_MIN);
+        let fresh = self.round(observation, &mut unproven, &fresh, LIKENESS_MIN);
+        let faint = self.round(observation, &mut free, &low, LIKENESS_LOW_MIN);
+        let fresh = self.stopped(observation, &mut free, &fresh);
+        let faint = self.round(observation, &mut unproven, &faint, LIKENESS_LOW_MIN);
         free.append(&mut unproven);
         // A blob of several vehicles tells nothing of any one.
-        let alone: Vec<Sighting> = blobs
+        let alone: Vec<Measurement> = blobs
             .iter()
             .filter(|blob| self.tracks.iter().filter(|track| track.rect().containment(&blob.rect) > 0.5).count() <= 1)
             .copied()
             .collect();
-        self.round(look, &mut free, &alone, LIKENESS_BLOB_MIN);
+        self.round(observation, &mut free, &alone, LIKENESS_BLOB_MIN);
         for &at in &free {
-            self.keep_if_standing(at, look);
+            self.keep_if_standing(at, observation);
         }
-        let faint = faint.iter().filter(|sighting| sighting.score >= SCORE_TENTATIVE && !sighting.person);
-        for sighting in fresh.iter().chain(faint) {
-            self.start_from_detection(sighting, look);
+        let faint = faint.iter().filter(|measurement| measurement.score >= SCORE_TENTATIVE && !measurement.person);
+        for measurement in fresh.iter().chain(faint) {
+            self.start_from_detection(measurement, observation);
         }
-        let persons: Vec<Rect> =
-            sure.iter().chain(&weak).filter(|found| found.person).map(|found| found.rect).collect();
+        let persons: Vec<Rect> = high.iter().chain(&low).filter(|found| found.person).map(|found| found.rect).collect();
         for blob in blobs {
-            self.start_from_blob(&blob, &persons, look);
+            self.start_from_blob(&blob, &persons, observation);
         }
     }
 
     /// Whether a box is of several vehicles side by side that are followed one by one: it tells nothing of any one.
     fn is_group(&self, rect: &Rect) -> bool {
-        let known = || self.tracks.iter().filter(|track| track.believed()).map(Track::rect);
+        let known = || self.tracks.iter().filter(|track| track.confirmed()).map(Track::rect);
         if known().any(|track| track.iou(rect) > SAME_SIZE_IOU) {
             return false;
         }
@@ -116,69 +115,86 @@ impl Tracker {
     fn is_part(&self, rect: &Rect) -> bool {
         self.tracks.iter().any(|track| {
             let within = track.rect().overlap(rect) > WITHIN_SHARE * rect.area();
-            within && track.seen_now() && track.believed() && !track.doubtful()
+            within && track.seen_now() && track.confirmed() && !track.doubtful()
         })
     }
 
-    /// Gives sightings to the free tracks that expect them, and returns those that nobody expected.
-    fn round(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting], least: f32) -> Vec<Sighting> {
-        let fit = |tracker: &Self, track: &Track, sighting: &Sighting| {
-            let likeness = tracker.likeness(track, sighting);
+    /// Gives measurements to the free tracks that expect them, and returns those that nobody expected.
+    fn round(
+        &mut self,
+        observation: &Observation<'_>,
+        free: &mut Vec<usize>,
+        measurements: &[Measurement],
+        least: f32,
+    ) -> Vec<Measurement> {
+        let fit = |tracker: &Self, track: &Track, measurement: &Measurement| {
+            let likeness = tracker.likeness(track, measurement);
             if likeness >= least { likeness } else { 0.0 }
         };
-        self.give(free, sightings, fit, |track, sighting, cut| track.see(sighting, &look.moment, cut))
+        self.give(free, measurements, fit, |track, measurement, cut| track.see(measurement, &observation.moment, cut))
     }
 
-    /// Gives sightings to vehicles that are where they were seen last, though they were expected farther on: they have stopped
-    /// (observation-centric recovery, Cao et al. 2023). Returns the other sightings.
-    fn stopped(&mut self, look: &Look<'_>, free: &mut Vec<usize>, sightings: &[Sighting]) -> Vec<Sighting> {
-        let fit = |tracker: &Self, track: &Track, sighting: &Sighting| {
-            let another = track.blob_only() || (tracker.cut(&sighting.rect) && track.turns_back(&sighting.rect));
-            let recent = look.moment.at - track.last.at < LOST_NEW_SECONDS && !another;
-            let overlap = track.last_seen().iou(&sighting.rect);
+    /// Gives measurements to vehicles that are where they were seen last, though they were expected farther on: they have stopped
+    /// (observation-centric recovery, Cao et al. 2023). Returns the other measurements.
+    fn stopped(
+        &mut self,
+        observation: &Observation<'_>,
+        free: &mut Vec<usize>,
+        measurements: &[Measurement],
+    ) -> Vec<Measurement> {
+        let fit = |tracker: &Self, track: &Track, measurement: &Measurement| {
+            let another = track.blob_only() || (tracker.cut(&measurement.rect) && track.turns_back(&measurement.rect));
+            let recent = observation.moment.at - track.last.at < LOST_NEW_SECONDS && !another;
+            let overlap = track.last_seen().iou(&measurement.rect);
             if recent && overlap > STOPPED_IOU { overlap } else { 0.0 }
         };
-        self.give(free, sightings, fit, |track, sighting, cut| track.stop(sighting, &look.moment, cut))
+        self.give(free, measurements, fit, |track, measurement, cut| track.stop(measurement, &observation.moment, cut))
     }
 
-    /// Gives sightings to the free tracks that they fit (above 0), the best first, and returns the others.
+    /// Gives measurements to the free tracks that they fit (above 0), the best first, and returns the others.
     fn give(
         &mut self,
         free: &mut Vec<usize>,
-        sightings: &[Sighting],
-        fit: impl Fn(&Self, &Track, &Sighting) -> f32,
-        take: impl Fn(&mut Track, &Sighting, (bool, bool)),
-    ) -> Vec<Sighting> {
-        let likeness = |track: usize, sighting: usize| fit(self, &self.tracks[free[track]], &sightings[sighting]);
-        let pairs = pairs(free.len(), sightings.len(), likeness);
-        for &(track, sighting) in &pairs {
-            let (track, seen) = (free[track], sightings[sighting]);
-            let whole = Sighting { rect: self.completed(&self.tracks[track], &seen.rect), ..seen };
+        measurements: &[Measurement],
+        fit: impl Fn(&Self, &Track, &Measurement) -> f32,
+        take: impl Fn(&mut Track, &Measurement, (bool, bool)),
+    ) -> Vec<Measurement> {
+        let likeness =
+            |track: usize, measurement: usize| fit(self, &self.tracks[free[track]], &measurements[measurement]);
+        let pairs = pairs(free.len(), measurements.len(), likeness);
+        for &(track, measurement) in &pairs {
+            let (track, seen) = (free[track], measurements[measurement]);
+            let whole = Measurement { rect: self.completed(&self.tracks[track], &seen.rect), ..seen };
             let cut = self.cut_sides(&seen.rect).ways();
             take(&mut self.tracks[track], &whole, cut);
         }
         let (given, taken): (Vec<usize>, Vec<usize>) =
-            pairs.into_iter().map(|(track, sighting)| (free[track], sighting)).unzip();
+            pairs.into_iter().map(|(track, measurement)| (free[track], measurement)).unzip();
         free.retain(|track| !given.contains(track));
-        sightings.iter().enumerate().filter(|(at, _)| !taken.contains(at)).map(|(_, sighting)| *sighting).collect()
+        measurements
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !taken.contains(at))
+            .map(|(_, measurement)| *measurement)
+            .collect()
     }
 
-    /// 0…1: how well a sighting fits a track.
-    fn likeness(&self, track: &Track, sighting: &Sighting) -> f32 {
-        let (expected, seen) = (track.rect(), self.completed(track, &sighting.rect));
-        let new = track.sightings() <= NEW_SIGHTINGS;
+    /// 0…1: how well a measurement fits a track.
+    fn likeness(&self, track: &Track, measurement: &Measurement) -> f32 {
+        let (expected, seen) = (track.rect(), self.completed(track, &measurement.rect));
+        let new = track.hits() <= NEW_HITS;
         let ratio = (seen.area() / expected.area().max(1.0)).max(expected.area() / seen.area().max(1.0));
-        let blob = sighting.seen == Seen::Blob || track.blob_only();
-        let cut = self.cut(&sighting.rect);
+        let blob = measurement.seen == Seen::Blob || track.blob_only();
+        let cut = self.cut(&measurement.rect);
         // What the picture's edge cuts may be smaller than it was, and larger while it has only begun to come in.
         let excused = blob || (cut && (new || seen.area() < expected.area()));
         let another = (ratio > AREA_RATIO_MAX && !excused)
-            || track.surprise(&seen, sighting.seen) > SURPRISE_MAX
-            || (sighting.seen == Seen::Detector && cut && track.turns_back(&seen));
+            || track.surprise(&seen, measurement.seen) > SURPRISE_MAX
+            || (measurement.seen == Seen::Detector && cut && track.turns_back(&seen));
         if another {
             return 0.0;
         }
-        let reach = match sighting.seen {
+        let reach = match measurement.seen {
             Seen::Blob if !track.blob_only() => 0.0,
             _ if new => REACH_NEW,
             _ => REACH,
@@ -222,42 +238,44 @@ impl Tracker {
         whole
     }
 
-    /// A vehicle that stood and before which nothing moved stands still; another was overlooked.
-    fn keep_if_standing(&mut self, at: usize, look: &Look<'_>) {
+    /// A vehicle that stood and before which nothing moved stands still; any other track missed this observation.
+    fn keep_if_standing(&mut self, at: usize, observation: &Observation<'_>) {
         let track = &mut self.tracks[at];
         let rect = track.rect();
-        let quiet = look.sight.activity(&rect) <= STILL_ACTIVITY;
-        let there = look.detections.is_none() || track.blob_only() || look.sight.foreground_share(&rect) > 0.1;
-        let known = track.sightings() >= KNOWN_SIGHTINGS && look.moment.at - track.started.at > 0.5;
-        if track.standing() && quiet && known && there && look.moment.at - track.started.at < STANDING_SECONDS {
-            track.rest(&look.moment, &rect);
-        } else if look.detections.is_some() {
-            track.overlooked();
+        let quiet = observation.foreground.activity(&rect) <= STILL_ACTIVITY;
+        let there = observation.detections.is_none()
+            || track.blob_only()
+            || observation.foreground.foreground_share(&rect) > 0.1;
+        let known = track.hits() >= KNOWN_HITS && observation.moment.at - track.started.at > 0.5;
+        if track.standing() && quiet && known && there && observation.moment.at - track.started.at < STANDING_SECONDS {
+            track.rest(&observation.moment, &rect);
+        } else if observation.detections.is_some() {
+            track.missed();
         }
     }
 
-    fn start_from_detection(&mut self, sighting: &Sighting, look: &Look<'_>) {
+    fn start_from_detection(&mut self, measurement: &Measurement, observation: &Observation<'_>) {
         let twin = |track: &Track| {
-            let fresh = look.moment.at - track.last.at < 0.3;
-            fresh && same_vehicle(&track.rect(), &sighting.rect)
+            let fresh = observation.moment.at - track.last.at < 0.3;
+            fresh && same_vehicle(&track.rect(), &measurement.rect)
         };
-        if !self.tracks.iter().any(twin) && !self.is_part(&sighting.rect) {
-            self.start(sighting, look);
+        if !self.tracks.iter().any(twin) && !self.is_part(&measurement.rect) {
+            self.start(measurement, observation);
         }
     }
 
-    fn start_from_blob(&mut self, blob: &Sighting, persons: &[Rect], look: &Look<'_>) {
+    fn start_from_blob(&mut self, blob: &Measurement, persons: &[Rect], observation: &Observation<'_>) {
         let explained = self.tracks.iter().map(Track::rect).any(|rect| rect.containment(&blob.rect) > EXPLAINED);
         let person = persons.iter().any(|person| person.containment(&blob.rect) > 0.5);
         if !explained && !person {
-            self.start(blob, look);
+            self.start(blob, observation);
         }
     }
 
-    fn start(&mut self, sighting: &Sighting, look: &Look<'_>) {
+    fn start(&mut self, measurement: &Measurement, observation: &Observation<'_>) {
         if self.tracks.len() < TRACKS_MAX {
-            let cut = self.cut_sides(&sighting.rect).ways();
-            self.tracks.push(Track::new(self.next_id, sighting, &look.moment, cut, &self.layout));
+            let cut = self.cut_sides(&measurement.rect).ways();
+            self.tracks.push(Track::new(self.next_id, measurement, &observation.moment, cut, &self.layout));
             self.next_id += 1;
         }
     }

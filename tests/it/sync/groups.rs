@@ -85,7 +85,7 @@ fn a_cluster_is_found_from_any_node() {
     // Another node goes: the Cluster does not cover all its keys any more, and says so to everybody.
     let other = (home + 1) % nodes.len();
     nodes[other].kill();
-    let watch = sync.watch();
+    let watch = sync.status_reader();
     until("the cluster is down", || watch.status() == SyncStatus::Trouble(Trouble::FailingOver));
     nodes[other].restart();
     outbox.record(50);
@@ -149,7 +149,7 @@ fn tls_trusts_the_given_authority_and_no_other() {
     let (mut outbox, runtime) = (Outbox::new(), runtime());
     outbox.record(20);
     let sync = outbox.deliver(&runtime, with(&wrong.ca));
-    let watch = sync.watch();
+    let watch = sync.status_reader();
     until("refused", || watch.status() == SyncStatus::Trouble(Trouble::Tls));
     runtime.block_on(sync.stop(PATIENCE));
     assert_eq!((server.length(), outbox.waiting()), (0, 20));

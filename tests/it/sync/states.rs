@@ -13,7 +13,7 @@ fn comes_to(redis: RedisSettings, trouble: Trouble, meanwhile: impl FnOnce()) {
     outbox.record(1);
     let sync = outbox.deliver(&runtime, redis);
     meanwhile();
-    let watch = sync.watch();
+    let watch = sync.status_reader();
     until(trouble.name(), || watch.status() == SyncStatus::Trouble(trouble));
     runtime.block_on(sync.stop(PATIENCE));
     assert!(outbox.metrics.sync.failures.with_label_values(&[trouble.name()]).get() > 0);
@@ -62,7 +62,7 @@ fn a_user_with_the_rights_of_the_documentation_is_enough() {
     outbox.record(3);
     let sync = outbox.deliver(&runtime, redis_settings(&url));
     outbox.settle(PATIENCE);
-    until("connected", || sync.watch().status() == SyncStatus::Connected);
+    until("connected", || sync.status_reader().status() == SyncStatus::Connected);
     runtime.block_on(sync.stop(PATIENCE));
     assert_eq!(server.length(), 3);
 }
@@ -108,7 +108,7 @@ fn a_server_that_is_handed_over_loses_nothing() {
     // The master takes no writes until the replica has all of it, and is a replica itself from then on.
     let _: () = master.ask(&["FAILOVER", "TO", "127.0.0.1", &port(&replica)]);
     outbox.record(200);
-    let watch = sync.watch();
+    let watch = sync.status_reader();
     until("it is told", || watch.status() == SyncStatus::Trouble(Trouble::ReadOnly));
     runtime.block_on(sync.stop(PATIENCE));
     let sync = outbox.deliver(&runtime, redis_settings(&replica.url()));

@@ -1,4 +1,4 @@
-//! The watch keeper on a clock that the tests set.
+//! The coverage log on a clock that the tests set.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{SPANS_MAX, Watch};
+use super::{CoverageLog, SPANS_MAX};
 use crate::clock::Stamp;
 use crate::config::{Sources, load};
 use crate::daemon::store_settings;
@@ -24,7 +24,7 @@ struct Fixture {
     store: Store,
     metrics: Arc<Metrics>,
     now: Stamp,
-    watch: Watch,
+    log: CoverageLog,
 }
 
 impl Fixture {
@@ -34,8 +34,8 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new().unwrap());
         let store = open(directory.path(), &metrics);
         let now = Stamp { at: noon(0), monotonic: Duration::from_secs(5), synced: true, boot_id: "boot".into() };
-        let watch = Watch::new(now.clone(), store.clone(), metrics.clone());
-        Self { _directory: directory, store, metrics, now, watch }
+        let log = CoverageLog::new(now.clone(), store.clone(), metrics.clone());
+        Self { _directory: directory, store, metrics, now, log }
     }
 
     /// Lets time go by in seconds, with the state that is found at the end of each.
@@ -43,24 +43,24 @@ impl Fixture {
         for _ in 0..seconds {
             self.now.at += SignedDuration::from_secs(1);
             self.now.monotonic += Duration::from_secs(1);
-            self.watch.tick(self.now.clone(), gap);
+            self.log.tick(self.now.clone(), gap);
         }
     }
 
     /// Waits for what is on its way into the store.
     fn settle(&mut self) {
         let deadline = std::time::Instant::now() + Duration::from_secs(300);
-        while self.watch.sent.is_some() {
+        while self.log.sent.is_some() {
             assert!(std::time::Instant::now() < deadline, "the store does not answer");
             std::thread::yield_now();
-            self.watch.take_answer();
+            self.log.take_answer();
         }
     }
 
     /// (seconds after noon of the slot's start, state, seconds), flushed.
     fn coverage(&mut self) -> Vec<(i64, &'static str, u64)> {
         self.settle();
-        self.watch.flush();
+        self.log.flush();
         self.settle();
         let page = self.store.counts(SlotWidth::FiveMinutes, noon(-86_400), noon(86_400)).wait().unwrap();
         let name = |gap: Option<Gap>| gap.map_or("watching", Gap::name);
@@ -120,7 +120,7 @@ fn the_first_synchronisation_of_a_unit_without_a_battery_leaves_no_years_of_it()
     let mut fixture = Fixture::new();
     fixture.now.synced = false;
     fixture.now.at = noon(-3_600);
-    fixture.watch.last = fixture.now.clone();
+    fixture.log.last = fixture.now.clone();
     fixture.run(20, None);
     fixture.now.at = noon(0);
     fixture.now.synced = true;
@@ -154,9 +154,9 @@ fn what_the_store_does_not_take_is_kept_within_limits() {
     fixture.run(20, None);
     fixture.run(20, Some(Gap::Frozen));
     fixture.settle();
-    assert_eq!(fixture.watch.spans.len(), 2);
-    fixture.watch.store = open(fixture._directory.path(), &fixture.metrics);
-    fixture.store = fixture.watch.store.clone();
+    assert_eq!(fixture.log.spans.len(), 2);
+    fixture.log.store = open(fixture._directory.path(), &fixture.metrics);
+    fixture.store = fixture.log.store.clone();
     assert_eq!(fixture.coverage(), [(0, "watching", 20), (0, "frozen", 20)]);
     fixture.store.close();
     for _ in 0..SPANS_MAX {
@@ -164,6 +164,6 @@ fn what_the_store_does_not_take_is_kept_within_limits() {
         fixture.run(2, Some(Gap::Frozen));
         fixture.settle();
     }
-    assert_eq!(fixture.watch.spans.len(), SPANS_MAX);
+    assert_eq!(fixture.log.spans.len(), SPANS_MAX);
     assert!(fixture.metrics.limit_hits.with_label_values(&["watch_spans"]).get() > 0);
 }

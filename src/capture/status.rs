@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::metrics::Metrics;
+use crate::record::Gap;
 
 /// How the camera is.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,20 @@ impl CameraState {
         }
     }
 
+    /// Why the unit is not watching the road, as far as the camera is the reason; none when it is.
+    #[must_use]
+    pub const fn gap(&self) -> Option<Gap> {
+        match self {
+            Self::Connected => None,
+            Self::Off | Self::Ended => Some(Gap::Off),
+            // Opened for the first time.
+            Self::Disconnected(None) => Some(Gap::Restart),
+            Self::Disconnected(Some(_)) => Some(Gap::CameraDown),
+            Self::Frozen => Some(Gap::Frozen),
+            Self::Obscured(_) => Some(Gap::Obscured),
+        }
+    }
+
     /// Whether this is something to mend.
     const fn is_fault(&self) -> bool {
         matches!(self, Self::Disconnected(Some(_)) | Self::Frozen | Self::Obscured(_))
@@ -74,11 +89,11 @@ impl CameraState {
 
 /// Tells how the camera is.
 #[derive(Clone)]
-pub struct CameraWatch {
+pub struct CameraStatus {
     pub(super) shared: Arc<Shared>,
 }
 
-impl CameraWatch {
+impl CameraStatus {
     #[must_use]
     pub fn state(&self) -> CameraState {
         self.shared.lock().camera.clone()

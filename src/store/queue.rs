@@ -127,7 +127,7 @@ fn answer<T>(sender: oneshot::Sender<Result<T>>, result: Option<Result<T>>, fail
 }
 
 /// The near end of the queue.
-pub(super) struct Lane {
+pub(super) struct Queue {
     /// Label of the queue's depth.
     queue: &'static str,
     /// Label of the limit that a full queue hits.
@@ -141,7 +141,7 @@ pub(super) struct Lane {
 pub(super) enum Next {
     Job(Box<dyn Job>),
     Nothing,
-    /// The lane is closed and the queue is empty.
+    /// The queue is closed and empty.
     Closed,
 }
 
@@ -151,7 +151,7 @@ pub(super) struct Jobs {
     depth: IntGauge,
 }
 
-impl Lane {
+impl Queue {
     pub(super) fn new(
         queue: &'static str,
         limit: &'static str,
@@ -209,7 +209,7 @@ impl Lane {
 }
 
 impl Jobs {
-    /// Waits for a job; none once the lane is closed and the queue is empty.
+    /// Waits for a job; none once the queue is closed and empty.
     pub(super) fn next(&self) -> Option<Box<dyn Job>> {
         let job = self.receiver.recv().ok();
         self.depth.set(depth(self.receiver.len()));
@@ -240,7 +240,7 @@ impl Jobs {
     }
 }
 
-/// A reading thread: one job after the other until the lane is closed.
+/// A reading thread: one job after the other until the queue is closed.
 pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs, metrics: &Metrics) {
     while let Some(mut job) = jobs.next() {
         if !job.wanted() {

@@ -10,13 +10,13 @@ use rusqlite::{Connection, Row, params};
 
 use crate::clock::Stamp;
 use crate::error::Result;
-use crate::record::{Event, Gap, SlotWidth, WatchSpan};
+use crate::record::{CoverageSpan, Event, Gap, SlotWidth};
 use crate::store::columns::{Micros, Named, monotonic_us, text};
 use crate::store::failure::optional;
 use crate::store::outbox::{self, EventEncoder};
 
 /// Adds a stretch, in the caller's transaction, and tells of what is complete with it.
-pub(super) fn tell(connection: &Connection, span: &WatchSpan, events: Option<&EventEncoder>) -> Result<()> {
+pub(super) fn tell(connection: &Connection, span: &CoverageSpan, events: Option<&EventEncoder>) -> Result<()> {
     if events.is_none() {
         return Ok(());
     }
@@ -26,12 +26,12 @@ pub(super) fn tell(connection: &Connection, span: &WatchSpan, events: Option<&Ev
             Some(open) if follows(open, &part) => open.until = part.until,
             _ => {
                 if let Some(complete) = open.replace(part) {
-                    outbox::append(connection, events, Event::Watch(&complete))?;
+                    outbox::append(connection, events, Event::Coverage(&complete))?;
                 }
             }
         }
         if let Some(complete) = open.take_if(|open| slot_of(open.until.at).0 == open.until.at) {
-            outbox::append(connection, events, Event::Watch(&complete))?;
+            outbox::append(connection, events, Event::Coverage(&complete))?;
         }
     }
     keep(connection, open.as_ref())
@@ -41,7 +41,7 @@ pub(super) fn tell(connection: &Connection, span: &WatchSpan, events: Option<&Ev
 pub(super) fn end(connection: &Connection, events: Option<&EventEncoder>) -> Result<()> {
     match open(connection)? {
         Some(open) if events.is_some() => {
-            outbox::append(connection, events, Event::Watch(&open))?;
+            outbox::append(connection, events, Event::Coverage(&open))?;
             keep(connection, None)
         }
         _ => Ok(()),
@@ -49,7 +49,7 @@ pub(super) fn end(connection: &Connection, events: Option<&EventEncoder>) -> Res
 }
 
 /// The stretch cut at full five minutes, in the microseconds that the store keeps.
-fn parts(span: &WatchSpan) -> Vec<WatchSpan> {
+fn parts(span: &CoverageSpan) -> Vec<CoverageSpan> {
     let synced = span.from.synced && span.until.synced;
     let rounded = |stamp: &Stamp| Stamp { at: whole(stamp.at), synced, ..stamp.clone() };
     let (first, last) = (rounded(&span.from), rounded(&span.until));
@@ -62,7 +62,7 @@ fn parts(span: &WatchSpan) -> Vec<WatchSpan> {
         } else {
             last.clone()
         };
-        parts.push(WatchSpan { from, until: until.clone(), gap: span.gap });
+        parts.push(CoverageSpan { from, until: until.clone(), gap: span.gap });
         from = until;
     }
     parts
@@ -76,33 +76,33 @@ fn slot_of(at: Timestamp) -> (Timestamp, Timestamp) {
     SlotWidth::FiveMinutes.slot(at, &TimeZone::UTC)
 }
 
-fn follows(open: &WatchSpan, part: &WatchSpan) -> bool {
+fn follows(open: &CoverageSpan, part: &CoverageSpan) -> bool {
     open.gap == part.gap
         && open.until.at == part.from.at
         && open.until.boot_id == part.from.boot_id
         && open.until.synced == part.from.synced
 }
 
-fn open(connection: &Connection) -> Result<Option<WatchSpan>> {
+fn open(connection: &Connection) -> Result<Option<CoverageSpan>> {
     let sql = "SELECT *, nullif(gap, '') AS why FROM watch_head";
     optional(connection.prepare_cached(sql)?.query_row([], open_row))
 }
 
-fn open_row(row: &Row<'_>) -> rusqlite::Result<WatchSpan> {
+fn open_row(row: &Row<'_>) -> rusqlite::Result<CoverageSpan> {
     let (synced, boot_id) = (row.get("clock_synced")?, std::sync::Arc::from(text(row, "boot_id")?));
     let stamp = |at: &str, monotonic: &str| -> rusqlite::Result<Stamp> {
         let monotonic = Duration::from_micros(row.get::<_, i64>(monotonic)?.unsigned_abs());
         Ok(Stamp { at: row.get::<_, Micros>(at)?.0, monotonic, synced, boot_id: std::sync::Arc::clone(&boot_id) })
     };
-    Ok(WatchSpan {
+    Ok(CoverageSpan {
         from: stamp("from_at", "from_monotonic_us")?,
         until: stamp("until_at", "until_monotonic_us")?,
         gap: row.get::<_, Option<Named<Gap>>>("why")?.map(|Named(gap)| gap),
     })
 }
 
-fn keep(connection: &Connection, open: Option<&WatchSpan>) -> Result<()> {
-    let Some(WatchSpan { from, until, gap }) = open else {
+fn keep(connection: &Connection, open: Option<&CoverageSpan>) -> Result<()> {
+    let Some(CoverageSpan { from, until, gap }) = open else {
         connection.prepare_cached("DELETE FROM watch_head")?.execute([])?;
         return Ok(());
     };

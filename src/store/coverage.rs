@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::{Error, Result};
-use crate::record::{Gap, SlotWidth, WatchSpan};
+use crate::record::{CoverageSpan, Gap, SlotWidth};
 use crate::store::columns::{Micros, monotonic_us};
 use crate::store::counts::{self, Head};
 use crate::store::outbox::EventEncoder;
@@ -22,7 +22,7 @@ const HELD_SPAN_BYTES: usize = 256;
 impl Store {
     /// Adds stretches of watching and not watching to the slots they cover: all or nothing, durable once answered. What is
     /// recorded twice counts twice. Kept in memory, within a limit, while the disk takes no writes.
-    pub fn record_watch(&self, spans: Vec<WatchSpan>) -> Pending<()> {
+    pub fn record_coverage(&self, spans: Vec<CoverageSpan>) -> Pending<()> {
         let (bytes, events) = (spans.len() * HELD_SPAN_BYTES, self.0.events.clone());
         self.write_steadfast(bytes, move |connection| {
             spans.iter().try_for_each(|span| record(connection, span, events.as_ref()))
@@ -30,13 +30,13 @@ impl Store {
     }
 
     /// Tells the central site of the stretch that goes on: the unit stops.
-    pub fn end_watch(&self) -> Pending<()> {
+    pub fn end_coverage(&self) -> Pending<()> {
         let events = self.0.events.clone();
         self.write(move |connection| told::end(connection, events.as_ref()))
     }
 }
 
-fn record(connection: &Connection, span: &WatchSpan, events: Option<&EventEncoder>) -> Result<()> {
+fn record(connection: &Connection, span: &CoverageSpan, events: Option<&EventEncoder>) -> Result<()> {
     let (from, until) = (span.from.at, span.until.at);
     if until.duration_since(from) > SPAN_MAX {
         return Err(Error::internal(format!("A stretch of watching from {from} to {until} is too long to be true.")));
@@ -99,7 +99,7 @@ fn upsert(
 }
 
 /// Remembers what must move once the clock is right; a stretch that goes on makes its row longer.
-fn note_unsynced(connection: &Connection, span: &WatchSpan) -> Result<()> {
+fn note_unsynced(connection: &Connection, span: &CoverageSpan) -> Result<()> {
     let gap = span.gap.map_or("", Gap::name);
     let sql = "UPDATE watch_unsynced SET until_at = ?1, until_monotonic_us = ?2
         WHERE boot_id = ?3 AND until_monotonic_us = ?4 AND until_at = ?5 AND gap = ?6";

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Fixture, at, settings, stamp};
 use crate::clock::Stamp;
-use crate::record::{Event, Gap, SlotWidth, WatchSpan};
+use crate::record::{CoverageSpan, Event, Gap, SlotWidth};
 use crate::store::{EventEncoder, Store};
 
 /// (milliseconds after the start of 2026 from and until, state)
@@ -17,7 +17,7 @@ type Told = (i64, i64, String);
 fn encoder() -> EventEncoder {
     let millisecond = |at: Timestamp| at.as_millisecond() - super::at(0).as_millisecond();
     EventEncoder::new(move |event| match event {
-        Event::Watch(WatchSpan { from, until, gap }) => serde_json::to_string(&(
+        Event::Coverage(CoverageSpan { from, until, gap }) => serde_json::to_string(&(
             millisecond(from.at),
             millisecond(until.at),
             gap.map_or("watching", Gap::name).to_owned(),
@@ -43,8 +43,8 @@ fn moment(milliseconds: i64) -> Stamp {
 /// Stretches of ten seconds, as the watch keeper stores them.
 fn watch(store: &Store, from: i64, until: i64, gap: Option<Gap>) {
     for second in (from..until).step_by(10) {
-        let span = WatchSpan { from: moment(second * 1_000), until: moment((second + 10).min(until) * 1_000), gap };
-        store.record_watch(vec![span]).wait().unwrap();
+        let span = CoverageSpan { from: moment(second * 1_000), until: moment((second + 10).min(until) * 1_000), gap };
+        store.record_coverage(vec![span]).wait().unwrap();
     }
 }
 
@@ -62,9 +62,9 @@ fn a_state_is_told_when_it_changes_and_at_full_five_minutes() {
     watch(store, 640, 650, None);
     let rest = [stretch(600, 610, "watching"), stretch(610, 640, "frozen")];
     assert_eq!(told(store)[2..], rest);
-    store.end_watch().wait().unwrap();
+    store.end_coverage().wait().unwrap();
     assert_eq!(told(store)[4..], [stretch(640, 650, "watching")]);
-    store.end_watch().wait().unwrap();
+    store.end_coverage().wait().unwrap();
     assert_eq!((told(store).len(), fixture.count("watch_head")), (5, 0));
 }
 
@@ -78,21 +78,21 @@ fn what_a_power_cut_left_open_is_told_after_the_next_start() {
     let next = Store::open(settings, fixture.metrics.clone()).unwrap();
     let boot = |milliseconds| Stamp { boot_id: "next".into(), ..moment(milliseconds) };
     // Even if the clock says that no time has passed.
-    next.record_watch(vec![WatchSpan { from: boot(30_000), until: boot(40_000), gap: None }]).wait().unwrap();
+    next.record_coverage(vec![CoverageSpan { from: boot(30_000), until: boot(40_000), gap: None }]).wait().unwrap();
     assert_eq!(told(&next), [stretch(0, 30, "watching")]);
-    next.end_watch().wait().unwrap();
+    next.end_coverage().wait().unwrap();
     assert_eq!(told(&next)[1..], [stretch(30, 40, "watching")]);
 }
 
 #[test]
 fn a_long_stretch_is_told_in_pieces_and_without_a_central_site_nothing_is_kept() {
     let fixture = synced();
-    let spans = vec![WatchSpan { from: moment(1), until: moment(900_001), gap: Some(Gap::Overload) }];
-    fixture.store.record_watch(spans.clone()).wait().unwrap();
+    let spans = vec![CoverageSpan { from: moment(1), until: moment(900_001), gap: Some(Gap::Overload) }];
+    fixture.store.record_coverage(spans.clone()).wait().unwrap();
     let pieces = [(1, 300_000), (300_000, 600_000), (600_000, 900_000)];
     assert_eq!(told(&fixture.store), pieces.map(|(from, until)| (from, until, "overload".to_owned())));
     let alone = Fixture::new();
-    alone.store.record_watch(spans).wait().unwrap();
+    alone.store.record_coverage(spans).wait().unwrap();
     assert_eq!((alone.count("outbox"), alone.count("watch_head")), (0, 0));
 }
 
@@ -108,14 +108,14 @@ proptest! {
         let (mut from, mut portion) = (123_456, Vec::new());
         for (milliseconds, state, stored_at_once) in stretches {
             let gap = [None, Some(Gap::Frozen), Some(Gap::Off), None][state];
-            portion.push(WatchSpan { from: moment(from), until: moment(from + milliseconds), gap });
+            portion.push(CoverageSpan { from: moment(from), until: moment(from + milliseconds), gap });
             from += milliseconds;
             if stored_at_once {
-                fixture.store.record_watch(std::mem::take(&mut portion)).wait().unwrap();
+                fixture.store.record_coverage(std::mem::take(&mut portion)).wait().unwrap();
             }
         }
-        fixture.store.record_watch(portion).wait().unwrap();
-        fixture.store.end_watch().wait().unwrap();
+        fixture.store.record_coverage(portion).wait().unwrap();
+        fixture.store.end_coverage().wait().unwrap();
         let mut sums = BTreeMap::new();
         let (mut end, mut before) = (123_456, String::new());
         for (from, until, state) in told(&fixture.store) {

@@ -10,11 +10,11 @@ use crate::frame::Frame;
 use crate::imaging::{self, Limits, Thumbnail};
 
 /// How often a picture is looked at for showing nothing.
-const LOOK_PERIOD: Duration = Duration::from_secs(2);
+const EXAMINATION_PERIOD: Duration = Duration::from_secs(2);
 /// So many looks in a row must find nothing: a lorry that passes close by, or a flash, is no covered lens.
-const LOOKS_OBSCURED: u32 = 3;
+const EXAMINATIONS_OBSCURED: u32 = 3;
 /// So many looks in a row that cannot read the picture condemn the connection.
-const LOOKS_UNREADABLE: u32 = 3;
+const EXAMINATIONS_UNREADABLE: u32 = 3;
 
 // In the 8 bits of luma, which raw frames use from 16 to 235 only. Measured on the darkest and brightest twentieth of the small
 // picture, so that a few lamps or reflections decide nothing.
@@ -27,7 +27,7 @@ const SPREAD_MIN: f32 = 10.0;
 
 /// What a frame shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum PictureHealth {
     Clear,
     Frozen,
     Obscured(Obscurity),
@@ -35,33 +35,42 @@ pub enum Sight {
     Unreadable,
 }
 
-/// The judge of one camera, kept over reconnections: a picture that stood still before and after is still the same picture.
-pub struct Judge {
+/// The monitor of one camera, kept over reconnections: a picture that stood still before and after is still the same picture.
+pub struct PictureMonitor {
     frozen_after: Duration,
     limits: Limits,
     /// The newest frame's bytes.
     last: Option<Arc<[u8]>>,
     /// When the first of the frames that are all like the newest came.
     same_since: Duration,
-    next_look: Option<Duration>,
+    next_examination: Option<Duration>,
     /// What the newest looks found and how many in a row found nothing.
     found: Option<Obscurity>,
     nothing: u32,
     unreadable: u32,
 }
 
-impl Judge {
+impl PictureMonitor {
     #[must_use]
     pub fn new(frozen_after: Duration, limits: Limits) -> Self {
-        let (last, next_look, found) = (None, None, None);
-        Self { frozen_after, limits, last, same_since: Duration::ZERO, next_look, found, nothing: 0, unreadable: 0 }
+        let (last, next_examination, found) = (None, None, None);
+        Self {
+            frozen_after,
+            limits,
+            last,
+            same_since: Duration::ZERO,
+            next_examination,
+            found,
+            nothing: 0,
+            unreadable: 0,
+        }
     }
 
     /// Looks at the next frame.
     ///
     /// # Errors
     /// What the decoder says when the camera's pictures cannot be read, several times in a row.
-    pub fn look(&mut self, frame: &Frame) -> Result<Sight> {
+    pub fn examine(&mut self, frame: &Frame) -> Result<PictureHealth> {
         let now = frame.captured.monotonic;
         // Live pictures differ within the first bytes: noise sees to that.
         let same = self.last.as_ref().is_some_and(|last| *last == frame.bytes);
@@ -69,20 +78,20 @@ impl Judge {
             self.last = Some(frame.bytes.clone());
             self.same_since = now;
         }
-        if self.next_look.is_none_or(|due| now >= due) {
-            self.next_look = Some(now + LOOK_PERIOD);
-            self.look_closely(frame)?;
+        if self.next_examination.is_none_or(|due| now >= due) {
+            self.next_examination = Some(now + EXAMINATION_PERIOD);
+            self.examine_closely(frame)?;
         }
         // A black picture compresses to the same bytes again and again: that it is black says more.
         Ok(match self.found {
-            Some(why) if self.nothing >= LOOKS_OBSCURED => Sight::Obscured(why),
-            _ if self.unreadable > 0 => Sight::Unreadable,
-            _ if same && now.saturating_sub(self.same_since) >= self.frozen_after => Sight::Frozen,
-            _ => Sight::Clear,
+            Some(why) if self.nothing >= EXAMINATIONS_OBSCURED => PictureHealth::Obscured(why),
+            _ if self.unreadable > 0 => PictureHealth::Unreadable,
+            _ if same && now.saturating_sub(self.same_since) >= self.frozen_after => PictureHealth::Frozen,
+            _ => PictureHealth::Clear,
         })
     }
 
-    fn look_closely(&mut self, frame: &Frame) -> Result<()> {
+    fn examine_closely(&mut self, frame: &Frame) -> Result<()> {
         match imaging::thumbnail(frame, &self.limits) {
             Ok(small) => {
                 self.unreadable = 0;
@@ -93,7 +102,7 @@ impl Judge {
             // One broken frame is the decoder's business, which counts it.
             Err(error) => {
                 self.unreadable = self.unreadable.saturating_add(1);
-                if self.unreadable < LOOKS_UNREADABLE { Ok(()) } else { Err(error) }
+                if self.unreadable < EXAMINATIONS_UNREADABLE { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -124,8 +133,8 @@ mod tests {
 
     const FROZEN_AFTER: Duration = Duration::from_secs(5);
 
-    fn judge() -> Judge {
-        Judge::new(FROZEN_AFTER, Limits { pixels_max: 1 << 20 })
+    fn monitor() -> PictureMonitor {
+        PictureMonitor::new(FROZEN_AFTER, Limits { pixels_max: 1 << 20 })
     }
 
     /// A raw frame at that second, whose luma is given by column and row.
@@ -143,25 +152,25 @@ mod tests {
         frame(second, move |x, y| (40 + 2 * x + (x * 31 + y * 17 + seed) % 7) as u8)
     }
 
-    fn sights(judge: &mut Judge, frames: impl IntoIterator<Item = Frame>) -> Vec<Sight> {
-        frames.into_iter().map(|frame| judge.look(&frame).unwrap()).collect()
+    fn healths(monitor: &mut PictureMonitor, frames: impl IntoIterator<Item = Frame>) -> Vec<PictureHealth> {
+        frames.into_iter().map(|frame| monitor.examine(&frame).unwrap()).collect()
     }
 
     #[test]
     fn a_picture_that_stands_still_is_frozen_until_it_changes() {
-        let mut judge = judge();
+        let mut monitor = monitor();
         let live = (0..20).map(|second| road(f64::from(second)));
-        assert!(sights(&mut judge, live).iter().all(|sight| *sight == Sight::Clear));
+        assert!(healths(&mut monitor, live).iter().all(|health| *health == PictureHealth::Clear));
         let still = |second: f64| Frame { captured: road(second).captured, ..road(20.0) };
-        assert_eq!(sights(&mut judge, [still(20.0), still(22.0), still(24.9)]), [Sight::Clear; 3]);
-        assert_eq!(sights(&mut judge, [still(25.0), still(29.0)]), [Sight::Frozen; 2]);
-        assert_eq!(sights(&mut judge, [road(29.2)]), [Sight::Clear]);
+        assert_eq!(healths(&mut monitor, [still(20.0), still(22.0), still(24.9)]), [PictureHealth::Clear; 3]);
+        assert_eq!(healths(&mut monitor, [still(25.0), still(29.0)]), [PictureHealth::Frozen; 2]);
+        assert_eq!(healths(&mut monitor, [road(29.2)]), [PictureHealth::Clear]);
     }
 
     #[test]
     fn pictures_that_show_nothing_are_told_apart_and_a_look_clears_them() {
         for (level, why) in [(18, Obscurity::Dark), (234, Obscurity::Bright), (120, Obscurity::Covered)] {
-            let mut judge = judge();
+            let mut monitor = monitor();
             // Sensor noise of one step, and a lamp: still nothing to count by.
             let blank = |second: f64| {
                 frame(second, move |x, y| match (x, y) {
@@ -169,31 +178,31 @@ mod tests {
                     _ => level + ((x + y + second as usize) % 2) as u8,
                 })
             };
-            let seen = sights(&mut judge, (0..10).map(|second| blank(f64::from(second))));
-            assert_eq!(seen[..4], [Sight::Clear; 4], "a lorry may fill the picture for a moment");
-            assert_eq!(seen[4..], [Sight::Obscured(why); 6]);
-            assert_eq!(sights(&mut judge, [road(10.0)]), [Sight::Clear], "{why:?}");
+            let seen = healths(&mut monitor, (0..10).map(|second| blank(f64::from(second))));
+            assert_eq!(seen[..4], [PictureHealth::Clear; 4], "a lorry may fill the picture for a moment");
+            assert_eq!(seen[4..], [PictureHealth::Obscured(why); 6]);
+            assert_eq!(healths(&mut monitor, [road(10.0)]), [PictureHealth::Clear], "{why:?}");
         }
     }
 
     #[test]
     fn a_black_picture_without_noise_is_dark_rather_than_frozen() {
-        let mut judge = judge();
-        let seen = sights(&mut judge, (0..20).map(|second| frame(f64::from(second), |_, _| 16)));
-        assert_eq!(seen[4..], [Sight::Obscured(Obscurity::Dark); 16]);
+        let mut monitor = monitor();
+        let seen = healths(&mut monitor, (0..20).map(|second| frame(f64::from(second), |_, _| 16)));
+        assert_eq!(seen[4..], [PictureHealth::Obscured(Obscurity::Dark); 16]);
     }
 
     #[test]
     fn a_camera_whose_pictures_cannot_be_read_is_given_up_but_not_for_one_picture() {
         let broken =
             |second: f64| Frame { bytes: Arc::from(&b"\xff\xd8\xff"[..]), encoding: Encoding::File, ..road(second) };
-        let mut judge = judge();
-        let seen = sights(&mut judge, [broken(0.0), road(2.0), broken(4.0), broken(6.0), road(8.0)]);
-        let (clear, unreadable) = (Sight::Clear, Sight::Unreadable);
+        let mut monitor = monitor();
+        let seen = healths(&mut monitor, [broken(0.0), road(2.0), broken(4.0), broken(6.0), road(8.0)]);
+        let (clear, unreadable) = (PictureHealth::Clear, PictureHealth::Unreadable);
         assert_eq!(seen, [unreadable, clear, unreadable, unreadable, clear]);
-        assert!(judge.look(&broken(10.0)).is_ok() && judge.look(&broken(12.0)).is_ok());
-        assert!(judge.look(&broken(14.0)).unwrap_err().to_string().contains("truncated or damaged"));
-        assert!(judge.look(&broken(16.0)).is_err(), "opening the camera anew is no reason to believe it again");
-        assert_eq!(sights(&mut judge, [road(18.0)]), [Sight::Clear]);
+        assert!(monitor.examine(&broken(10.0)).is_ok() && monitor.examine(&broken(12.0)).is_ok());
+        assert!(monitor.examine(&broken(14.0)).unwrap_err().to_string().contains("truncated or damaged"));
+        assert!(monitor.examine(&broken(16.0)).is_err(), "opening the camera anew is no reason to believe it again");
+        assert_eq!(healths(&mut monitor, [road(18.0)]), [PictureHealth::Clear]);
     }
 }

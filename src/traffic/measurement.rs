@@ -1,9 +1,9 @@
-//! What one picture shows: the detector's boxes and the blobs of motion, cleared of duplicates.
+//! Measurements of one frame: the detector's boxes and the blobs of motion, cleared of duplicates.
 
 use crate::frame::Rect;
 use crate::traffic::blobs::Blob;
 use crate::traffic::kalman::Seen;
-use crate::traffic::motion::Sight;
+use crate::traffic::motion::Foreground;
 
 /// A box that the detector found, in pixels of the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Detection {
 
 /// Something seen in one picture that a track may follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sighting {
+pub struct Measurement {
     pub rect: Rect,
     pub score: f32,
     pub seen: Seen,
@@ -25,7 +25,7 @@ pub struct Sighting {
     pub person: bool,
 }
 
-/// Moving things are believed with this much less of a score.
+/// What moves scores this much more.
 const MOTION_BONUS: f32 = 0.1;
 /// Share of a box's cells in front of the background from which it moves, or stands where nothing stood.
 const MOVING_SHARE: f32 = 0.35;
@@ -47,21 +47,25 @@ pub fn same_vehicle(a: &Rect, b: &Rect) -> bool {
 
 /// Detections with their scores raised where something moves, without duplicates, best first.
 #[must_use]
-pub fn sightings(detections: &[Detection], sight: &Sight, counts: impl Fn((f32, f32)) -> bool) -> Vec<Sighting> {
-    let mut all: Vec<Sighting> = detections
+pub fn measurements(
+    detections: &[Detection],
+    foreground: &Foreground,
+    counts: impl Fn((f32, f32)) -> bool,
+) -> Vec<Measurement> {
+    let mut all: Vec<Measurement> = detections
         .iter()
         .filter(|found| counts(found.rect.centre()))
         .map(|found| {
             let person = found.person > found.score;
             let score = if person { found.person } else { found.score };
-            let moving = sight.foreground_share(&found.rect) >= MOVING_SHARE;
+            let moving = foreground.foreground_share(&found.rect) >= MOVING_SHARE;
             let score = if moving { score + MOTION_BONUS } else { score };
-            Sighting { rect: found.rect, score, seen: Seen::Detector, person }
+            Measurement { rect: found.rect, score, seen: Seen::Detector, person }
         })
         .collect();
     // Vehicles first: what they contain of persons is theirs.
     all.sort_by(|a, b| a.person.cmp(&b.person).then(b.score.total_cmp(&a.score)));
-    let mut kept: Vec<Sighting> = Vec::new();
+    let mut kept: Vec<Measurement> = Vec::new();
     for found in all {
         let twin = kept.iter().any(|other| {
             if found.person && !other.person {
@@ -77,35 +81,36 @@ pub fn sightings(detections: &[Detection], sight: &Sight, counts: impl Fn((f32, 
     kept
 }
 
-/// Blobs as sightings, those of a countable place and shape.
+/// Blobs as measurements, those of a countable place and shape.
 #[must_use]
-pub fn blob_sightings(blobs: &[Blob], size_min: f32, counts: impl Fn((f32, f32)) -> bool) -> Vec<Sighting> {
+pub fn blob_measurements(blobs: &[Blob], size_min: f32, counts: impl Fn((f32, f32)) -> bool) -> Vec<Measurement> {
     let sound = |blob: &&Blob| {
         let (width, height) = (blob.rect.width(), blob.rect.height());
         let narrow = width.max(height) > 6.0 * width.min(height);
         blob.cells >= 4 && blob.filled >= 0.35 && !narrow && blob.rect.size() >= size_min && counts(blob.rect.centre())
     };
-    let sighting = |blob: &Blob| Sighting { rect: blob.rect, score: blob.filled, seen: Seen::Blob, person: false };
-    blobs.iter().filter(sound).map(sighting).collect()
+    let measurement =
+        |blob: &Blob| Measurement { rect: blob.rect, score: blob.filled, seen: Seen::Blob, person: false };
+    blobs.iter().filter(sound).map(measurement).collect()
 }
 
-/// Pairs tracks with sightings, the most alike first; each is used once. `likeness` is 0 for pairs out of question.
+/// Pairs tracks with measurements, the most alike first; each is used once. `likeness` is 0 for pairs out of question.
 #[must_use]
-pub fn pairs(tracks: usize, sightings: usize, likeness: impl Fn(usize, usize) -> f32) -> Vec<(usize, usize)> {
+pub fn pairs(tracks: usize, measurements: usize, likeness: impl Fn(usize, usize) -> f32) -> Vec<(usize, usize)> {
     let mut all: Vec<(f32, usize, usize)> = (0..tracks)
-        .flat_map(|track| (0..sightings).map(move |sighting| (track, sighting)))
-        .map(|(track, sighting)| (likeness(track, sighting), track, sighting))
+        .flat_map(|track| (0..measurements).map(move |measurement| (track, measurement)))
+        .map(|(track, measurement)| (likeness(track, measurement), track, measurement))
         .filter(|pair| pair.0 > 0.0)
         .collect();
     // Ties by number, so that a replay gives the same pairs every time.
     all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let (mut used_tracks, mut used_sightings) = (vec![false; tracks], vec![false; sightings]);
-    all.retain(|&(_, track, sighting)| {
-        let free = !used_tracks[track] && !used_sightings[sighting];
+    let (mut used_tracks, mut used_measurements) = (vec![false; tracks], vec![false; measurements]);
+    all.retain(|&(_, track, measurement)| {
+        let free = !used_tracks[track] && !used_measurements[measurement];
         if free {
-            (used_tracks[track], used_sightings[sighting]) = (true, true);
+            (used_tracks[track], used_measurements[measurement]) = (true, true);
         }
         free
     });
-    all.into_iter().map(|(_, track, sighting)| (track, sighting)).collect()
+    all.into_iter().map(|(_, track, measurement)| (track, measurement)).collect()
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::capture::CameraState;
 use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::record::{Gap, WatchSpan};
+use crate::record::{CoverageSpan, Gap};
 use crate::store::{Pending, Store};
 
 #[cfg(test)]
@@ -35,22 +34,8 @@ const SPAN_MAX: SignedDuration = SignedDuration::from_hours(1);
 /// Stretches kept while the store does not take them; then the oldest go.
 const SPANS_MAX: usize = 4_096;
 
-/// Why the unit is not watching the road, as far as the camera is the reason; none when it is.
-#[must_use]
-pub fn gap(camera: &CameraState) -> Option<Gap> {
-    match camera {
-        CameraState::Connected => None,
-        CameraState::Off | CameraState::Ended => Some(Gap::Off),
-        // Opened for the first time.
-        CameraState::Disconnected(None) => Some(Gap::Restart),
-        CameraState::Disconnected(Some(_)) => Some(Gap::CameraDown),
-        CameraState::Frozen => Some(Gap::Frozen),
-        CameraState::Obscured(_) => Some(Gap::Obscured),
-    }
-}
-
 /// The thread that keeps watch over the watching.
-pub struct WatchKeeper {
+pub struct CoverageKeeper {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
@@ -61,7 +46,7 @@ struct Shared {
     stop: Condvar,
 }
 
-impl WatchKeeper {
+impl CoverageKeeper {
     /// Starts the thread. `gap` says why the unit is not watching at this moment; none: it is.
     ///
     /// # Errors
@@ -74,13 +59,13 @@ impl WatchKeeper {
     ) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let mine = shared.clone();
-        let mut watch = Watch::new(clock.now(), store, metrics);
-        let thread = std::thread::Builder::new().name("watch".into()).spawn(move || {
+        let mut log = CoverageLog::new(clock.now(), store, metrics);
+        let thread = std::thread::Builder::new().name("coverage".into()).spawn(move || {
             while mine.wait(TICK) {
-                watch.tick(clock.now(), gap());
+                log.tick(clock.now(), gap());
             }
-            watch.tick(clock.now(), gap());
-            watch.end();
+            log.tick(clock.now(), gap());
+            log.end();
         });
         let thread = thread.map_err(|cause| Error::internal("The watch keeper cannot be started.").because(cause))?;
         Ok(Self { shared, thread })
@@ -106,22 +91,22 @@ impl Shared {
 }
 
 /// What is written down, without the thread.
-pub struct Watch {
+pub struct CoverageLog {
     store: Store,
     metrics: Arc<Metrics>,
     /// Up to here everything is written down.
     last: Stamp,
     /// The state then; none before the first look.
     state: Option<Option<Gap>>,
-    spans: Vec<WatchSpan>,
+    spans: Vec<CoverageSpan>,
     /// On its way into the store, which may keep it in memory for as long as the disk is full: nobody waits for that.
-    sent: Option<(Vec<WatchSpan>, Pending<()>)>,
+    sent: Option<(Vec<CoverageSpan>, Pending<()>)>,
     flushed: Duration,
     /// When each stretch of the last quarter of an hour ended (monotonic), how long it was, and whether it was watched.
     recent: VecDeque<(Duration, Duration, bool)>,
 }
 
-impl Watch {
+impl CoverageLog {
     #[must_use]
     pub fn new(now: Stamp, store: Store, metrics: Arc<Metrics>) -> Self {
         let flushed = now.monotonic;
@@ -171,7 +156,7 @@ impl Watch {
             last.until = until;
             return;
         }
-        self.spans.push(WatchSpan { from, until, gap });
+        self.spans.push(CoverageSpan { from, until, gap });
         self.let_go();
     }
 
@@ -202,9 +187,9 @@ impl Watch {
     fn end(&mut self) {
         self.take_answer();
         if !self.spans.is_empty() {
-            drop(self.store.record_watch(std::mem::take(&mut self.spans)));
+            drop(self.store.record_coverage(std::mem::take(&mut self.spans)));
         }
-        if let Err(error) = self.store.end_watch().wait() {
+        if let Err(error) = self.store.end_coverage().wait() {
             tracing::warn!("the central site is told of the last stretch after the next start: {}", error.chain());
         }
     }
@@ -215,7 +200,7 @@ impl Watch {
         self.take_answer();
         if self.sent.is_none() && !self.spans.is_empty() {
             let spans = std::mem::take(&mut self.spans);
-            self.sent = Some((spans.clone(), self.store.record_watch(spans)));
+            self.sent = Some((spans.clone(), self.store.record_coverage(spans)));
         }
     }
 

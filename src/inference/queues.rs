@@ -1,4 +1,4 @@
-//! The two lanes as one small monitor: a bounded queue of uploads and one place for the newest frame.
+//! Both queues behind one lock: a bounded queue of uploads and one place for the newest frame.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,20 +28,20 @@ pub(super) enum Work {
 struct State {
     uploads: VecDeque<(Upload, Reply)>,
     camera: Option<Camera>,
-    /// Whose turn it was last, when both lanes had work.
+    /// Whose turn it was last, when both queues had work.
     camera_was_last: bool,
     closed: bool,
     busy_since: Vec<Option<Instant>>,
 }
 
-pub(super) struct Lanes {
+pub(super) struct Queues {
     state: Mutex<State>,
     work: Condvar,
     queue_depth_max: usize,
     metrics: Arc<Metrics>,
 }
 
-impl Lanes {
+impl Queues {
     pub fn new(queue_depth_max: usize, workers: usize, metrics: Arc<Metrics>) -> Self {
         let state = State { busy_since: vec![None; workers], ..State::default() };
         Self { state: Mutex::new(state), work: Condvar::new(), queue_depth_max, metrics }
@@ -81,7 +81,7 @@ impl Lanes {
         self.work.notify_one();
     }
 
-    /// Waits for work; none when the lanes are closed and the accepted uploads are done.
+    /// Waits for work; none when the queues are closed and the accepted uploads are done.
     pub fn next(&self, worker: usize) -> Option<Work> {
         let mut state = self.lock();
         loop {
