@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, RgbImage};
 use vehicle_classifierd::frame::Fit;
-use vehicle_classifierd::imaging::{Limits, Region, Target, Tensoriser, decode};
+use vehicle_classifierd::imaging::{CropRegion, Limits, Target, Tensoriser, decode};
 
 const LIMITS: Limits = Limits { pixels_max: 50_000_000 };
 const TARGET: Target = Target { width: 224, height: 224, fit: Fit::Stretch };
@@ -35,7 +35,7 @@ fn imaging(criterion: &mut Criterion) {
     for (name, width, height) in [("480p", 640, 480), ("1080p", 1_920, 1_080), ("4k", 3_840, 2_160)] {
         let bytes = street(width, height);
         let picture = decode(&bytes, name, &LIMITS).expect("the bench's own picture decodes");
-        let region = Region { x: width / 4, y: height / 4, width: width / 5, height: height / 5 };
+        let region = CropRegion { x: width / 4, y: height / 4, width: width / 5, height: height / 5 };
         let mut tensoriser = Tensoriser::default();
         let mut group = criterion.benchmark_group(name);
         group.bench_function("decode", |bencher| {

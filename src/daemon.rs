@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::api::{self, AppState, Gaps, Parts};
+use crate::api::{self, ApiParts, AppState, Gaps};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraStatus, Pauses, RequestedMode, SourceSpec, Supervisor};
@@ -163,7 +163,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let told = gap.clone();
     let coverage = CoverageKeeper::start(store.clone(), clock.clone(), metrics.clone(), move || told())?;
     let sync = central::start(config, unit_id, &store, &clock, &metrics)?;
-    let api = AppState::new(Parts {
+    let api = AppState::new(ApiParts {
         config: config.clone(),
         state_directory: state_directory.to_owned(),
         unit_id: unit_id.to_owned(),
@@ -276,9 +276,9 @@ fn keep(days_max: u32, bytes_max: u64) -> Keep {
 
 /// The inference side's share of the configuration.
 #[must_use]
-pub fn inference_settings(loaded: &Loaded) -> inference::Settings {
+pub fn inference_settings(loaded: &Loaded) -> inference::InferenceSettings {
     let classifier = &loaded.config.classifier;
-    inference::Settings {
+    inference::InferenceSettings {
         workers: classifier.workers,
         threads: classifier.threads,
         queue_depth_max: classifier.queue_depth_max,
@@ -291,10 +291,10 @@ pub fn inference_settings(loaded: &Loaded) -> inference::Settings {
 ///
 /// # Errors
 /// Config when the source cannot be read.
-pub fn capture_settings(loaded: &Loaded) -> Result<capture::Settings> {
+pub fn capture_settings(loaded: &Loaded) -> Result<capture::CaptureSettings> {
     let wanted = &loaded.config.capture;
     let size = (wanted.width > 0).then_some((wanted.width, wanted.height));
-    let mut settings = capture::Settings {
+    let mut settings = capture::CaptureSettings {
         source: wanted.source.parse()?,
         requested: RequestedMode { size, fps: wanted.fps, format: wanted.format },
         frame_deadline: Duration::from_millis(wanted.frame_deadline_ms),

@@ -30,20 +30,20 @@ pub enum Encoding {
     /// A picture file (JPEG, PNG …), which tells its own format and size.
     File,
     /// Samples as a sensor gives them, row by row from the top left, without padding.
-    Raw { layout: Layout, width: u32, height: u32 },
+    Raw { layout: PixelLayout, width: u32, height: u32 },
 }
 
 /// How raw samples lie in memory. Named after the V4L2 pixel formats; values are YCbCr after ITU-R BT.601, limited range, as
 /// V4L2 defines for cameras (`V4L2_COLORSPACE_SRGB`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum PixelLayout {
     /// 4:2:2, two pixels in four bytes: Y₀ Cb Y₁ Cr.
     Yuyv,
     /// 4:2:0, all Y, then Cb and Cr in turn for every two by two pixels.
     Nv12,
 }
 
-impl Layout {
+impl PixelLayout {
     /// Name in answers and records.
     #[must_use]
     pub const fn name(self) -> &'static str {

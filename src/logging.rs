@@ -1,4 +1,4 @@
-//! Log lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
+//! LogConfig lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 use crate::error::{Error, Result};
 
 mod mask;
@@ -34,7 +34,7 @@ impl LevelHandle {
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Config`] for a bad level; internal when a subscriber is installed already.
-pub fn install(log: &Log) -> Result<LevelHandle> {
+pub fn install(log: &LogConfig) -> Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let layer: Box<dyn Layer<_> + Send + Sync> = match chosen(log.format) {
         LogFormat::Journal => Box::new(Journal),

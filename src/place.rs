@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{Classifier, Store, Unit};
+use crate::config::{ClassifierConfig, StoreConfig, UnitConfig};
 use crate::error::{Error, ErrorKind, Result};
 
 const SYSTEM_STATE: &str = "/var/lib/vehicle-classifier";
@@ -22,7 +22,7 @@ const ANCESTORS_MAX: usize = 4;
 ///
 /// # Errors
 /// Config when it cannot be made or written to, with the remedy.
-pub fn state_directory(store: &Store) -> Result<PathBuf> {
+pub fn state_directory(store: &StoreConfig) -> Result<PathBuf> {
     let directory = if !store.state_directory.as_os_str().is_empty() {
         store.state_directory.clone()
     } else if let Some(given) = std::env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty()) {
@@ -74,7 +74,7 @@ pub fn hold(state_directory: &Path) -> Result<Hold> {
 ///
 /// # Errors
 /// Config when there is none, listing where it was looked for.
-pub fn models_directory(classifier: &Classifier) -> Result<PathBuf> {
+pub fn models_directory(classifier: &ClassifierConfig) -> Result<PathBuf> {
     if !classifier.models_directory.as_os_str().is_empty() {
         return Ok(classifier.models_directory.clone());
     }
@@ -104,7 +104,7 @@ fn holds_models(directory: &Path) -> bool {
 ///
 /// # Errors
 /// Config when a random one cannot be kept.
-pub fn unit_id(unit: &Unit, state_directory: &Path) -> Result<String> {
+pub fn unit_id(unit: &UnitConfig, state_directory: &Path) -> Result<String> {
     if !unit.id.is_empty() {
         return Ok(unit.id.clone());
     }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_state_directory_that_cannot_be_made_is_said() {
-        let store = Store { state_directory: "/proc/nowhere/state".into(), ..Store::default() };
+        let store = StoreConfig { state_directory: "/proc/nowhere/state".into(), ..StoreConfig::default() };
         let message = state_directory(&store).unwrap_err().to_string();
         assert!(message.contains("/proc/nowhere/state") && message.contains("--state-directory"), "{message}");
     }

@@ -30,7 +30,19 @@ const EDGES: [(&str, &[&str]); 23] = [
     ),
     (
         "daemon",
-        &["api", "auth", "capture", "classifier", "coverage", "inference", "pipeline", "place", "store", "sync"],
+        &[
+            "api",
+            "auth",
+            "capture",
+            "classifier",
+            "coverage",
+            "imaging",
+            "inference",
+            "pipeline",
+            "place",
+            "store",
+            "sync",
+        ],
     ),
     ("api", &["auth", "capture", "classifier", "imaging", "inference", "ledger", "report", "store", "sync"]),
     ("pipeline", &["classifier", "imaging", "inference", "traffic"]),
@@ -38,7 +50,7 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("inference", &["imaging", "classifier"]),
     ("capture", &["imaging"]),
     ("imaging", &[]),
-    ("classifier", &[]),
+    ("classifier", &["imaging"]),
     ("report", &[]),
     ("ledger", &[]),
     ("coverage", &["store"]),
@@ -55,6 +67,9 @@ const EDGES: [(&str, &[&str]); 23] = [
 ];
 /// Nouns and cross-cutting parts that any module may import, as long as it is not one of them itself.
 const LEAVES: [&str; 7] = ["record", "frame", "config", "clock", "error", "metrics", "logging"];
+
+/// What opens the definition of a type.
+const TYPE_KEYWORDS: [&str; 4] = ["struct", "enum", "trait", "type"];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -171,6 +186,25 @@ fn the_edge_table_names_the_modules_there_are_and_has_no_cycle() {
             }
         }
     }
+}
+
+#[test]
+fn one_type_name_means_one_type() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in rust(&["src"]).iter().filter(|source| !source.is_test()) {
+        for line in source.code().lines().filter(|line| line.starts_with("pub ") || line.starts_with("pub(")) {
+            let mut words = line.split([' ', '<', '(', ';', ':']).skip_while(|word| !TYPE_KEYWORDS.contains(word));
+            if let Some(name) = words.nth(1).filter(|_| !line.contains(" fn ") && !line.contains(" mod ")) {
+                places.entry(name.to_owned()).or_default().push(source.path.clone());
+            }
+        }
+    }
+    assert!(places.len() > 100, "the types are not where this test looks");
+    let doubled = places.into_iter().filter(|(_, places)| places.len() > 1);
+    none(
+        "names of more than one type",
+        &doubled.map(|(name, places)| format!("{name}: {places:?}")).collect::<Vec<_>>(),
+    );
 }
 
 #[test]

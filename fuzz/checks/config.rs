@@ -5,7 +5,7 @@ use std::fs;
 use vehicle_classifierd::config::{Sources, load};
 use vehicle_classifierd::daemon::{capture_settings, inference_settings, redis_settings, store_settings};
 use vehicle_classifierd::error::ErrorKind;
-use vehicle_classifierd::traffic::Layout;
+use vehicle_classifierd::traffic::RoadLayout;
 
 thread_local! {
     static DIRECTORY: tempfile::TempDir = tempfile::tempdir().unwrap();
@@ -21,7 +21,7 @@ pub fn config(text: &[u8]) {
                 assert!(!loaded.entries().is_empty());
                 let _ = inference_settings(&loaded);
                 let _ = store_settings(&loaded, directory.path().to_owned());
-                let cells = Layout::new(&loaded.config.traffic, (640.0, 480.0)).cells(80, 60, 8.0);
+                let cells = RoadLayout::new(&loaded.config.traffic, (640.0, 480.0)).cells(80, 60, 8.0);
                 assert!([0, 80 * 60].contains(&cells.len()));
                 let sync = &loaded.config.sync;
                 // Without the file of an authority, which could be any file of this machine.

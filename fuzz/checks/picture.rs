@@ -2,7 +2,7 @@
 
 use vehicle_classifierd::clock::{Clock, SystemClock};
 use vehicle_classifierd::error::ErrorKind;
-use vehicle_classifierd::frame::{Encoding, Fit, Frame, Layout};
+use vehicle_classifierd::frame::{Encoding, Fit, Frame, PixelLayout};
 use vehicle_classifierd::imaging::{
     Declared, Limits, Target, Tensoriser, check_declared, decode, decode_frame, sniff, thumbnail,
 };
@@ -37,7 +37,7 @@ pub fn picture(bytes: &[u8]) {
     }
     frame(bytes, Encoding::File);
     if let [across, down, samples @ ..] = bytes {
-        for layout in [Layout::Yuyv, Layout::Nv12] {
+        for layout in [PixelLayout::Yuyv, PixelLayout::Nv12] {
             let (width, height) = (u32::from(*across), u32::from(*down));
             frame(samples, Encoding::Raw { layout, width, height });
             let fitting = layout.bytes(width, height).and_then(|size| samples.get(..size));

@@ -12,7 +12,7 @@ use salvo::{Request, Service};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use vehicle_classifierd::api::{AppState, Parts, service};
+use vehicle_classifierd::api::{ApiParts, AppState, service};
 use vehicle_classifierd::auth::Signer;
 use vehicle_classifierd::auth::key::load_or_create;
 use vehicle_classifierd::capture::Supervisor;
@@ -96,7 +96,7 @@ impl Unit {
         let watching = capture_settings(&loaded).unwrap();
         let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), Box::new(|_| {})).unwrap();
         let token = admin_token(&store, &signer, clock.as_ref());
-        let shared = AppState::new(Parts {
+        let shared = AppState::new(ApiParts {
             config: loaded.config.clone(),
             state_directory: state.path().to_owned(),
             unit_id: "unit-1".into(),

@@ -21,7 +21,7 @@ pub use resources::numbers::disk_free;
 use resources::{
     audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, reports, tokens, traffic, users,
 };
-pub use state::{AppState, Gaps, Parts};
+pub use state::{ApiParts, AppState, Gaps};
 
 /// All routes with what surrounds them, ready for a server.
 ///

@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::sync::SyncStatusReader;
 
 /// What the daemon hands to the HTTP side.
-pub struct Parts {
+pub struct ApiParts {
     pub config: Config,
     pub state_directory: PathBuf,
     pub unit_id: String,
@@ -101,7 +101,7 @@ pub struct Reloadable {
 }
 
 impl Reloadable {
-    fn new(config: &config::Api) -> Self {
+    fn new(config: &config::ApiConfig) -> Self {
         Self {
             cors_origins: config.cors_origins.clone(),
             trusted_hosts: config.trusted_hosts.clone(),
@@ -112,7 +112,7 @@ impl Reloadable {
 
 impl AppState {
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(parts: ApiParts) -> Arc<Self> {
         let (auth, limits, workers) = (&parts.config.auth, &parts.config.api, parts.workers);
         let places = parts.config.classifier.queue_depth_max + workers;
         Arc::new(Self {
@@ -160,7 +160,7 @@ impl AppState {
     }
 
     /// Takes over origins, hosts and rate limits; whoever waits for a rate limit waits no longer.
-    pub fn reload(&self, config: &config::Api) {
+    pub fn reload(&self, config: &config::ApiConfig) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Reloadable::new(config));
     }
 

@@ -17,7 +17,7 @@ mod v4l2;
 pub use format::{Offer, PixelFormat, RequestedMode, list};
 pub use replay::Replay;
 pub use status::{CameraState, CameraStatus, Obscurity};
-pub use supervisor::{Pauses, Settings, Supervisor};
+pub use supervisor::{CaptureSettings, Pauses, Supervisor};
 pub use v4l2::V4l2;
 
 /// Something that yields frames at its own pace. It lives on the thread that opened it.

@@ -129,7 +129,7 @@ fn obscurity(small: &Thumbnail) -> Option<Obscurity> {
 mod tests {
     use super::*;
     use crate::clock::{Clock, Stamp, SystemClock};
-    use crate::frame::{Encoding, Layout};
+    use crate::frame::{Encoding, PixelLayout};
 
     const FROZEN_AFTER: Duration = Duration::from_secs(5);
 
@@ -142,7 +142,7 @@ mod tests {
         let luma = (0..64 * 48).map(|at| value(at % 64, at / 64));
         let bytes: Vec<u8> = luma.chain([128; 64 * 24]).collect();
         let captured = Stamp { monotonic: Duration::from_secs_f64(second), ..SystemClock::new().now() };
-        let encoding = Encoding::Raw { layout: Layout::Nv12, width: 64, height: 48 };
+        let encoding = Encoding::Raw { layout: PixelLayout::Nv12, width: 64, height: 48 };
         Frame { sequence: 0, captured, bytes: bytes.into(), encoding, label: "cam".into() }
     }
 

@@ -125,7 +125,7 @@ pub(super) enum Activity {
     Handing,
 }
 
-pub(super) struct State {
+pub(super) struct CaptureState {
     pub camera: CameraState,
     pub stopping: bool,
     /// Which connection's word counts; an abandoned one may still come to life.
@@ -140,7 +140,7 @@ pub(super) struct State {
 
 /// What the capture threads share.
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<CaptureState>,
     /// Stopping, or a connection ended.
     changed: Condvar,
     metrics: Arc<Metrics>,
@@ -150,17 +150,18 @@ impl Shared {
     pub fn new(camera: CameraState, metrics: Arc<Metrics>) -> Self {
         show(&metrics, &camera);
         let (activity, since) = (Activity::Opening, Instant::now());
-        let state = State { camera, stopping: false, connection: 0, activity, since, last_frame: None, ended: None };
+        let state =
+            CaptureState { camera, stopping: false, connection: 0, activity, since, last_frame: None, ended: None };
         Self { state: Mutex::new(state), changed: Condvar::new(), metrics }
     }
 
     /// A panic while the lock was held leaves nothing half done here: each change is one assignment.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, CaptureState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a change, at most for `time`.
-    pub fn wait_change<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+    pub fn wait_change<'a>(&self, state: MutexGuard<'a, CaptureState>, time: Duration) -> MutexGuard<'a, CaptureState> {
         self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -31,7 +31,7 @@ const ABANDONED_MAX: usize = 3;
 
 /// How the source is kept.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CaptureSettings {
     pub source: SourceSpec,
     pub requested: RequestedMode,
     /// A camera that gives no fresh frame for so long is opened anew.
@@ -80,7 +80,7 @@ impl Supervisor {
     /// # Errors
     /// Internal when the thread cannot be started.
     pub fn start(
-        settings: Settings,
+        settings: CaptureSettings,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         take: impl Fn(Frame) + Send + Sync + 'static,
@@ -103,7 +103,7 @@ impl Supervisor {
 
     /// The same with any source.
     pub(super) fn with_source(
-        settings: Settings,
+        settings: CaptureSettings,
         open: Opener,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -266,7 +266,7 @@ fn interrupt(thread: &JoinHandle<()>) {
 
 /// What the threads of the connections do.
 struct Reader {
-    settings: Settings,
+    settings: CaptureSettings,
     open: Opener,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,

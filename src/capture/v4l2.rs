@@ -20,7 +20,7 @@ use crate::capture::format::{Offer, PixelFormat, RequestedMode, choose, list};
 use crate::capture::jpeg_stream::next_jpeg;
 use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
-use crate::frame::{Encoding, Frame, Layout};
+use crate::frame::{Encoding, Frame, PixelLayout};
 
 const FORMATS: [FrameFormat; 3] = [FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12];
 /// A first frame older than this bears the time of some other clock: this driver's times are not used then.
@@ -89,11 +89,11 @@ impl FrameSource for V4l2 {
         let buffer = self.device.frame().map_err(|cause| lost(&self.path, &cause))?;
         let captured = self.captured(&buffer);
         let Offer { format, width, height, .. } = self.working;
-        let raw = |layout: Layout| (layout.bytes(width, height), Encoding::Raw { layout, width, height });
+        let raw = |layout: PixelLayout| (layout.bytes(width, height), Encoding::Raw { layout, width, height });
         let (length, encoding) = match format {
             PixelFormat::Mjpeg => (None, Encoding::File),
-            PixelFormat::Yuyv => raw(Layout::Yuyv),
-            PixelFormat::Nv12 => raw(Layout::Nv12),
+            PixelFormat::Yuyv => raw(PixelLayout::Yuyv),
+            PixelFormat::Nv12 => raw(PixelLayout::Nv12),
         };
         let whole = buffer.buffer();
         let bytes = match encoding {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::classifier::LoadedModel;
+use crate::error::Result;
 
 /// Where everybody who needs the model finds the present one. Cheap to clone; all clones see the same.
 #[derive(Clone)]
@@ -24,6 +25,41 @@ impl ActiveModel {
     #[must_use]
     pub fn is(&self, model: &Arc<LoadedModel>) -> bool {
         Arc::ptr_eq(&self.0.read().unwrap_or_else(PoisonError::into_inner), model)
+    }
+
+    /// Lets `work` work with the present model, and with each successor, until it says that it is done (false); true asks for
+    /// the successor. `work` takes the model to work with and the one that is wanted. They differ after a successor could not
+    /// be used: the last model that worked then goes on until there is yet another.
+    ///
+    /// # Errors
+    /// The error of `work` when there is no model left that works.
+    pub fn serve(
+        &self,
+        who: &str,
+        mut work: impl FnMut(&Arc<LoadedModel>, &Arc<LoadedModel>) -> Result<bool>,
+    ) -> Result<()> {
+        let mut working: Option<Arc<LoadedModel>> = None;
+        loop {
+            let wanted = self.get();
+            let goes_on = match (work(&wanted, &wanted), &working) {
+                (Ok(goes_on), _) => {
+                    working = Some(wanted);
+                    goes_on
+                }
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(last)) => {
+                    let (last_title, title) = (last.title(), wanted.title());
+                    tracing::error!(
+                        "{who}: model {title} cannot be used, {last_title} stays in force: {}",
+                        error.chain()
+                    );
+                    work(last, &wanted)?
+                }
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
     }
 
     /// Puts another in its place. It must have passed its golden test: nobody asks again.

@@ -27,12 +27,12 @@ pub trait Detector {
     ///
     /// # Errors
     /// Internal when the runtime fails; the detector may be used again afterwards.
-    fn detect(&mut self, tensor: &[i8]) -> Result<Vec<Found>>;
+    fn detect(&mut self, tensor: &[i8]) -> Result<Vec<DetectorBox>>;
 }
 
 /// A box that may hold a vehicle.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
+pub struct DetectorBox {
     pub rect: Rect,
     /// Of the best vehicle class, 0…1.
     pub score: f32,
@@ -156,7 +156,7 @@ impl DetectorManifest {
 }
 
 /// The boxes in the two outputs, best first, without duplicates.
-pub(super) fn found(model: &DetectorManifest, scores: &[i8], distances: &[i8]) -> Vec<Found> {
+pub(super) fn found(model: &DetectorManifest, scores: &[i8], distances: &[i8]) -> Vec<DetectorBox> {
     let boxes = &model.boxes;
     let score = |q: i8| (i32::from(q) - boxes.scores.zero_point) as f32 * boxes.scores.scale;
     let mut candidates = Vec::new();
@@ -169,11 +169,11 @@ pub(super) fn found(model: &DetectorManifest, scores: &[i8], distances: &[i8]) -
     }
     candidates.sort_by(|a, b| b.1.total_cmp(&a.1));
     candidates.truncate(CANDIDATES_MAX);
-    let mut kept: Vec<Found> = Vec::new();
+    let mut kept: Vec<DetectorBox> = Vec::new();
     for (place, score, person) in candidates {
         let Some(rect) = rect_of(model, place, distances) else { continue };
         if kept.iter().all(|other| other.rect.iou(&rect) < SAME_BOX_IOU) {
-            kept.push(Found { rect, score, person });
+            kept.push(DetectorBox { rect, score, person });
         }
     }
     kept
@@ -249,7 +249,7 @@ mod tests {
         }
         let boxes = found(&model, &scores, &distances);
         assert_eq!(boxes.len(), 1);
-        let Found { rect, score, person } = boxes[0];
+        let DetectorBox { rect, score, person } = boxes[0];
         assert!((score - 0.8).abs() < 1e-5 && (person - 0.3).abs() < 1e-5);
         for (value, expected) in [(rect.left, 8.0), (rect.right, 40.0), (rect.top, 0.0), (rect.bottom, 8.0)] {
             assert!((value - expected).abs() < 0.01, "{rect:?}");

@@ -2,15 +2,21 @@
 
 mod active;
 mod detector;
+mod golden;
+#[cfg(test)]
+mod golden_set;
 mod installed;
 mod manifest;
+mod picture;
 mod prediction;
 mod tflite;
 
 pub use active::ActiveModel;
-pub use detector::{Detector, DetectorManifest, Found};
+pub use detector::{Detector, DetectorBox, DetectorManifest};
+pub use golden::{GoldenResult, golden_test, run_detector_golden_test, run_golden_test};
 pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
 pub use manifest::{Attribute, Golden, GoldenLogit, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
+pub use picture::{PictureAnswer, PictureClassifier, Timings};
 pub use prediction::{predictions, type_probabilities};
 pub use tflite::{RUNTIME, TfliteClassifier, TfliteDetector, with_classifier, with_detector};
 

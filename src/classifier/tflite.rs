@@ -8,7 +8,7 @@ use tflitec::model::Model;
 use tflitec::tensor::{DataType, QuantizationParameters, Tensor};
 
 use crate::classifier::Classifier;
-use crate::classifier::detector::{Detector, DetectorManifest, Found, found};
+use crate::classifier::detector::{Detector, DetectorBox, DetectorManifest, found};
 use crate::classifier::installed::{LoadedDetector, LoadedModel};
 use crate::error::{Error, Result};
 
@@ -154,7 +154,7 @@ impl TfliteDetector<'_> {
 }
 
 impl Detector for TfliteDetector<'_> {
-    fn detect(&mut self, tensor: &[i8]) -> Result<Vec<Found>> {
+    fn detect(&mut self, tensor: &[i8]) -> Result<Vec<DetectorBox>> {
         let model = self.model;
         self.invoke(tensor, |scores, distances| found(model, scores, distances))
     }

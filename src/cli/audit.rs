@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 use crate::store::Fault;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum AuditCommand {
     /// Walks the hash chain of the audit trail; exit code 1 at the first broken row
     Verify,
 }
 
-pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
-    let Command::Verify = command;
+pub fn run(command: &AuditCommand, context: &Context) -> Result<ExitCode> {
+    let AuditCommand::Verify = command;
     let store = context.store()?;
     let check = store.verify_audit().wait();
     store.close();

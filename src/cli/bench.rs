@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::classifier::PictureClassifier;
 use crate::classifier::{GoldenPattern, LoadedModel};
 use crate::cli::quiet::with_classifier;
 use crate::cli::table::table;
@@ -13,7 +14,6 @@ use crate::cli::{Context, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
 use crate::imaging::{self, Limits};
-use crate::inference::Step;
 
 mod end_to_end;
 mod figures;
@@ -25,7 +25,7 @@ use figures::{Figures, timed};
 const ROUNDS_MIN: usize = 10;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct BenchArguments {
     /// Picture to measure with [default: the model's golden picture]
     #[arg(long, value_name = "F")]
     image: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Arguments {
     python: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
+pub fn run(arguments: &BenchArguments, context: &Context) -> Result<ExitCode> {
     let model = load_model(&context.loaded, &context.state_directory()?)?;
     let (bytes, name) = match &arguments.image {
         Some(path) => (read_file(path)?, path.display().to_string()),
@@ -63,11 +63,11 @@ fn stages(model: &LoadedModel, context: &Context, bytes: &[u8], name: &str, shar
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
     with_classifier(model, settings.threads, |classifier| {
-        let mut step = Step::new(classifier, &model.manifest, limits);
+        let mut classifier = PictureClassifier::new(classifier, &model.manifest, limits);
         let mut times: [Vec<Duration>; 3] = Default::default();
         let end = Instant::now() + share;
         while times[0].len() < ROUNDS_MIN || Instant::now() < end {
-            let answer = step.classify(bytes, name)?;
+            let answer = classifier.classify(bytes, name)?;
             for (times, (_, took)) in times.iter_mut().zip(answer.timings.stages()) {
                 times.push(took);
             }
@@ -78,7 +78,7 @@ fn stages(model: &LoadedModel, context: &Context, bytes: &[u8], name: &str, shar
 }
 
 fn report(
-    arguments: &Arguments,
+    arguments: &BenchArguments,
     figures: &[Figures],
     ready: Duration,
     comparison: Option<&python::Comparison>,
@@ -101,7 +101,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// One batch of invocations of this runtime on the golden pattern, for [`python`].
-fn invoke_batch(step: &mut Step<'_>, model: &LoadedModel, rounds: usize) -> Result<Vec<Duration>> {
+fn invoke_batch(classifier: &mut PictureClassifier<'_>, model: &LoadedModel, rounds: usize) -> Result<Vec<Duration>> {
     let tensor = GoldenPattern::tensor(model.manifest.input.elements());
-    (0..rounds).map(|_| timed(|| step.invoke(&tensor).map(drop))).collect()
+    (0..rounds).map(|_| timed(|| classifier.invoke(&tensor).map(drop))).collect()
 }

@@ -3,24 +3,22 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::classifier::{PictureAnswer, PictureClassifier};
 use crate::cli::table::table;
 use crate::cli::{Context, complain, quiet, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
-use crate::imaging::Limits;
-use crate::inference::{Answer, Step, Upload};
+use crate::imaging::{Declared, Limits};
 
 /// Fewer files than this are done before a progress bar could be read.
 const PROGRESS_FILES_MIN: usize = 20;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct ClassifyArguments {
     /// Pictures: JPEG, PNG, BMP, GIF, WebP
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -29,7 +27,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
+pub fn run(arguments: &ClassifyArguments, context: &Context) -> Result<ExitCode> {
     let model = load_model(&context.loaded, &context.state_directory()?)?;
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
@@ -37,9 +35,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
     let mut rows = Vec::new();
     let mut failed = false;
     quiet::with_classifier(&model, settings.threads, |classifier| {
-        let mut step = Step::new(classifier, &model.manifest, limits);
+        let mut classifier = PictureClassifier::new(classifier, &model.manifest, limits);
         for path in &arguments.files {
-            match classify(&mut step, path) {
+            match classify(&mut classifier, path) {
                 Ok(answer) if arguments.json => progress.suspend(|| say_json(&line(path, &answer)))?,
                 Ok(answer) => rows.push(row(path, &answer)),
                 Err(error) => {
@@ -66,14 +64,14 @@ fn progress(files: usize) -> ProgressBar {
     ProgressBar::new(files as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn classify(step: &mut Step<'_>, path: &Path) -> Result<Answer> {
-    let bytes: Arc<[u8]> = read_file(path)?.into();
+fn classify(classifier: &mut PictureClassifier<'_>, path: &Path) -> Result<PictureAnswer> {
+    let bytes = read_file(path)?;
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    step.classify_upload(&Upload { bytes, file_name, media_type: None, deadline, held: None })
+    let declared = Declared { file_name: file_name.as_deref(), media_type: None };
+    classifier.classify_declared(&bytes, &declared)
 }
 
-fn row(path: &Path, answer: &Answer) -> Vec<String> {
+fn row(path: &Path, answer: &PictureAnswer) -> Vec<String> {
     let (value, level) = answer
         .of_type()
         .map_or(("", String::new()), |found| (found.value.as_str(), format!("{:?}", found.level).to_uppercase()));
@@ -87,7 +85,7 @@ fn row(path: &Path, answer: &Answer) -> Vec<String> {
     ]
 }
 
-fn line(path: &Path, answer: &Answer) -> serde_json::Value {
+fn line(path: &Path, answer: &PictureAnswer) -> serde_json::Value {
     let candidates = answer.of_type().map(|found| found.top.clone()).unwrap_or_default();
     json!({
         "file": path.display().to_string(),

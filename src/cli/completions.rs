@@ -7,11 +7,11 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct CompletionsArguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &CompletionsArguments) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "vehicle-classifierd", &mut script);
     match std::io::stdout().write_all(&script) {

@@ -10,23 +10,23 @@ use crate::config::{Sources, load};
 use crate::error::Result;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum ConfigCommand {
     /// Validates the configuration, or FILE in its place; exit code 78 when it cannot be used
     Check { file: Option<PathBuf> },
     /// Prints every key with its value and where it came from; secrets are masked
     Show,
 }
 
-pub fn run(command: Command, mut sources: Sources) -> Result<ExitCode> {
+pub fn run(command: ConfigCommand, mut sources: Sources) -> Result<ExitCode> {
     match command {
-        Command::Check { file } => {
+        ConfigCommand::Check { file } => {
             if file.is_some() {
                 sources.file = file;
             }
             load(&sources)?;
             say("The configuration is valid.")?;
         }
-        Command::Show => {
+        ConfigCommand::Show => {
             for (key, value, origin) in load(&sources)?.entries() {
                 say(&format!("{key} = {value}  # {origin}"))?;
             }

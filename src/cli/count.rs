@@ -14,11 +14,11 @@ use crate::cli::{Context, quiet, say, say_json};
 use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
-use crate::pipeline::{Analyser, CropClassifier, Followed, Settings, Stages, frame_detector};
+use crate::pipeline::{Analyser, AnalyserSettings, CropClassifier, Followed, Stages, frame_detector};
 use crate::record::Passage;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct CountArguments {
     /// A `.mjpeg` file of concatenated JPEGs
     clip: PathBuf,
     /// Frames a second the clip was recorded with [default: traffic.clip_fps]
@@ -45,7 +45,7 @@ struct Seen {
     stages: [Duration; 5],
 }
 
-pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
+pub fn run(arguments: &CountArguments, context: &Context) -> Result<ExitCode> {
     let config = &context.loaded.config;
     let fps = arguments.fps.unwrap_or(config.traffic.clip_fps);
     if !(fps > 0.0 && fps <= 240.0) {
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
     let detector = load_detector(&context.loaded)?;
     let threads = inference_settings(&context.loaded).threads;
     let picture_pixels_max = config.classifier.picture_pixels_max;
-    let settings = Settings { traffic: config.traffic.clone(), picture_pixels_max, clip_fps: Some(fps) };
+    let settings = AnalyserSettings { traffic: config.traffic.clone(), picture_pixels_max, clip_fps: Some(fps) };
     let manifest = &model.manifest;
     let seen = quiet::with_classifier(&model, threads, |classifier| {
         let Some(detector) = &detector else {
@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn seen(arguments: &Arguments, fps: f64, mut analyser: Analyser<'_>) -> Result<Seen> {
+fn seen(arguments: &CountArguments, fps: f64, mut analyser: Analyser<'_>) -> Result<Seen> {
     let spec = ReplaySpec { path: arguments.clip.clone(), fps: Some(0.0), repeat: false };
     let mut source = Replay::open(spec, fps, Arc::new(SystemClock::new()), Box::new(|_| true))?;
     let mut seen = Seen::default();
@@ -135,7 +135,7 @@ fn progress() -> ProgressBar {
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-fn tell(arguments: &Arguments, seen: &Seen) -> Result<()> {
+fn tell(arguments: &CountArguments, seen: &Seen) -> Result<()> {
     if arguments.json {
         for passage in &seen.passages {
             say_json(&json!({

@@ -25,7 +25,7 @@ use crate::{place, sync};
 const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct DoctorArguments {
     /// One JSON object a line instead of text
     #[arg(long)]
     json: bool,
@@ -67,7 +67,7 @@ const CHECKS: [Check; 11] = [
     ("users", users),
 ];
 
-pub fn run(arguments: &Arguments, sources: &Sources) -> Result<ExitCode> {
+pub fn run(arguments: &DoctorArguments, sources: &Sources) -> Result<ExitCode> {
     let mut findings = Vec::new();
     match load(sources) {
         Err(error) => {

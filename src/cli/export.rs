@@ -28,7 +28,7 @@ const PAGE_ROWS: u32 = 500;
 const PAGE_INTERVALS: i64 = 500;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum ExportCommand {
     /// Vehicle reports, newest first
     Reports(Range),
     /// The vehicles that passed, oldest first
@@ -70,12 +70,12 @@ enum Format {
     Json,
 }
 
-pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
+pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     let zone = TimeZone::get(&context.loaded.config.unit.timezone)
         .map_err(|cause| Error::config("unit.timezone is no known time zone.").because(cause))?;
     let range = match command {
-        Command::Reports(range) | Command::Passages(range) | Command::Audit(range) => range,
-        Command::Counts(counts) => &counts.range,
+        ExportCommand::Reports(range) | ExportCommand::Passages(range) | ExportCommand::Audit(range) => range,
+        ExportCommand::Counts(counts) => &counts.range,
     };
     let (from, to) = (moment(&range.from, &zone)?, moment(&range.to, &zone)?);
     if from >= to {
@@ -83,10 +83,10 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
     }
     let store = context.store()?;
     let done = match command {
-        Command::Reports(range) => reports(&store, (from, to), range.format),
-        Command::Passages(range) => passages(&store, (from, to), range.format),
-        Command::Counts(counts) => self::counts(&store, context, (from, to), counts, &zone),
-        Command::Audit(range) => audit(&store, (from, to), range.format),
+        ExportCommand::Reports(range) => reports(&store, (from, to), range.format),
+        ExportCommand::Passages(range) => passages(&store, (from, to), range.format),
+        ExportCommand::Counts(counts) => self::counts(&store, context, (from, to), counts, &zone),
+        ExportCommand::Audit(range) => audit(&store, (from, to), range.format),
     };
     store.close();
     done.map(|()| ExitCode::SUCCESS)

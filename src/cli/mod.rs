@@ -54,40 +54,40 @@ enum Command {
     /// Runs the unit: capture, classification, store, API, metrics (also without a command)
     Serve,
     /// Classifies picture files without a running unit
-    Classify(classify::Arguments),
+    Classify(classify::ClassifyArguments),
     /// Counts the vehicles that pass in a recorded clip, with the configured lines
-    Count(count::Arguments),
+    Count(count::CountArguments),
     /// Checks the set-up: one line a check, with the remedy
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Measures this device: decode, resize, invoke, store, end to end
-    Bench(bench::Arguments),
+    Bench(bench::BenchArguments),
     /// Validates or shows the configuration
     #[command(subcommand)]
-    Config(config::Command),
+    Config(config::ConfigCommand),
     /// Accounts
     #[command(subcommand)]
-    User(user::Command),
+    User(user::UserCommand),
     /// Long-lived tokens for machines
     #[command(subcommand)]
-    Token(token::Command),
+    Token(token::TokenCommand),
     /// Installed models
     #[command(subcommand)]
-    Model(model::Command),
+    Model(model::ModelCommand),
     /// The audit trail
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(audit::AuditCommand),
     /// Writes reports, passages, counts or the audit trail to standard output, any length
     #[command(subcommand)]
-    Export(export::Command),
+    Export(export::ExportCommand),
     /// Copies the database of a running or resting unit into a new file
     Backup(store::BackupArguments),
     /// Checks a backup and puts it in the place of a resting unit's database
     Restore(store::RestoreArguments),
     /// The database
     #[command(subcommand)]
-    Store(store::Command),
+    Store(store::StoreCommand),
     /// Prints a completion script for a shell
-    Completions(completions::Arguments),
+    Completions(completions::CompletionsArguments),
 }
 
 /// Runs the program.

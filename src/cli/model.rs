@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::classifier::{GoldenResult, PictureClassifier, golden_test, run_detector_golden_test};
 use crate::classifier::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::cli::quiet::{with_classifier, with_detector};
 use crate::cli::table::table;
@@ -11,11 +12,10 @@ use crate::cli::{Context, say};
 use crate::daemon::inference_settings;
 use crate::error::Result;
 use crate::imaging::Limits;
-use crate::inference::{GoldenResult, Step, golden_test, run_detector_golden_test};
 use crate::place;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum ModelCommand {
     /// Lists the installed models; `*` marks the active one
     List,
     /// Shows a model's manifest
@@ -26,14 +26,14 @@ pub enum Command {
     Activate { model: String },
 }
 
-pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
+pub fn run(command: &ModelCommand, context: &Context) -> Result<ExitCode> {
     let models = ModelsDirectory::new(place::models_directory(&context.loaded.config.classifier)?);
     let directory = context.state_directory()?;
     let configured = &context.loaded.config.classifier.model;
     let active = if configured.is_empty() { place::active_model(&directory)? } else { configured.clone() };
     let chosen = |named: &Option<String>| models.find(named.as_deref().unwrap_or(&active));
     match command {
-        Command::List => {
+        ModelCommand::List => {
             let active = models.find(&active).ok();
             let row = |model: InstalledModel| {
                 let mark = if Some(&model) == active.as_ref() { "*" } else { "" };
@@ -42,7 +42,7 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
             let rows: Vec<_> = models.list()?.into_iter().map(row).collect();
             say(&table(&["", "NAME", "VERSION", "DIRECTORY"], &rows))?;
         }
-        Command::Show { model } => {
+        ModelCommand::Show { model } => {
             let found = chosen(model)?;
             if found.is_detector() {
                 found.load_detector()?;
@@ -52,7 +52,7 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
             let text = crate::cli::read_file(&found.directory.join("manifest.json"))?;
             say(String::from_utf8_lossy(&text).trim_end())?;
         }
-        Command::Verify { model } => {
+        ModelCommand::Verify { model } => {
             let found = chosen(model)?;
             if found.is_detector() {
                 say(&detector_proven(&found.load_detector()?, context)?)?;
@@ -61,7 +61,7 @@ pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
                 say(&proven(&model, &golden_result(&model, context)?))?;
             }
         }
-        Command::Activate { model } => {
+        ModelCommand::Activate { model } => {
             let found = models.find(model)?;
             let loaded = found.load()?;
             let golden_result = golden_result(&loaded, context)?;
@@ -83,7 +83,7 @@ pub(super) fn golden_result(model: &LoadedModel, context: &Context) -> Result<Go
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
     with_classifier(model, settings.threads, |classifier| {
-        golden_test(&mut Step::new(classifier, &model.manifest, limits), model)
+        golden_test(&mut PictureClassifier::new(classifier, &model.manifest, limits), model)
     })?
 }
 

@@ -23,7 +23,7 @@ pub struct RestoreArguments {
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum StoreCommand {
     /// Checks the whole database: pages, indices, references, audit trail; exit code 1 when something is wrong
     Check,
     /// Ends the complaints about damaged databases that were set aside; the files stay, renamed
@@ -56,10 +56,10 @@ pub fn restore(arguments: &RestoreArguments, context: &Context) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn run(command: &Command, context: &Context) -> Result<ExitCode> {
+pub fn run(command: &StoreCommand, context: &Context) -> Result<ExitCode> {
     match command {
-        Command::Check => check(context),
-        Command::Acknowledge => acknowledge(context),
+        StoreCommand::Check => check(context),
+        StoreCommand::Acknowledge => acknowledge(context),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::store::Store;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum TokenCommand {
     /// Issues a token and prints it, once
     Issue {
         /// What the token is for, for example `prometheus`; must be new
@@ -37,7 +37,7 @@ pub enum Command {
     Revoke { name: String },
 }
 
-pub fn run(command: Command, context: &Context) -> Result<ExitCode> {
+pub fn run(command: TokenCommand, context: &Context) -> Result<ExitCode> {
     let store = context.store()?;
     let done = apply(command, context, &store);
     store.close();
@@ -45,10 +45,10 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(command: Command, context: &Context, store: &Store) -> Result<String> {
+fn apply(command: TokenCommand, context: &Context, store: &Store) -> Result<String> {
     let now = context.clock.wall();
     match command {
-        Command::Issue { name, mut scope, days } => {
+        TokenCommand::Issue { name, mut scope, days } => {
             scope.sort_unstable();
             scope.dedup();
             let directory = context.state_directory()?;
@@ -67,7 +67,7 @@ fn apply(command: Command, context: &Context, store: &Store) -> Result<String> {
             store.add_service_token(token, event).wait()?;
             Ok(issued.token)
         }
-        Command::List => {
+        TokenCommand::List => {
             let row = |token: ServiceToken| {
                 let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
                 let state = match token.revoked_at {
@@ -80,7 +80,7 @@ fn apply(command: Command, context: &Context, store: &Store) -> Result<String> {
             let rows: Vec<_> = store.service_tokens().wait()?.into_iter().map(row).collect();
             Ok(table(&["NAME", "SCOPES", "CREATED", "EXPIRES", "STATE"], &rows))
         }
-        Command::Revoke { name } => {
+        TokenCommand::Revoke { name } => {
             store.revoke_service_token(&name, now, context.audit("token.revoke", &name, json!({}))).wait()?;
             Ok(format!("The token {name} is void."))
         }

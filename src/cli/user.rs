@@ -20,7 +20,7 @@ use crate::store::NewUser;
 const LINE_BYTES_MAX: u64 = 4_096;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum UserCommand {
     /// Creates an account
     Add {
         name: String,
@@ -85,7 +85,7 @@ impl PasswordSource {
     }
 }
 
-pub fn run(command: Command, context: &Context) -> Result<ExitCode> {
+pub fn run(command: UserCommand, context: &Context) -> Result<ExitCode> {
     let store = context.store()?;
     let done = apply(command, context, &store);
     store.close();
@@ -93,11 +93,11 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Result<String> {
+fn apply(command: UserCommand, context: &Context, store: &crate::store::Store) -> Result<String> {
     let event = |action: &str, name: &str, details| context.audit(action, name, details);
     let now = context.clock.wall();
     Ok(match command {
-        Command::Add { name, role, password, must_change } => {
+        UserCommand::Add { name, role, password, must_change } => {
             check_account_name(&name)?;
             let password_hash = checked_hash(context, &password, &name)?;
             let new =
@@ -105,7 +105,7 @@ fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Re
             store.add_user(new, event("user.add", &name, json!({ "role": role }))).wait()?;
             format!("The account {name} was created with the role {role}.")
         }
-        Command::List => {
+        UserCommand::List => {
             let users = store.users().wait()?;
             let yes = |flag| if flag { "yes" } else { "no" }.to_owned();
             let row = |user: &crate::record::User| {
@@ -122,25 +122,25 @@ fn apply(command: Command, context: &Context, store: &crate::store::Store) -> Re
                 &users.iter().map(row).collect::<Vec<_>>(),
             )
         }
-        Command::SetRole { name, role } => {
+        UserCommand::SetRole { name, role } => {
             store.set_role(&name, role, event("user.set_role", &name, json!({ "role": role }))).wait()?;
             format!("The account {name} has the role {role} now.")
         }
-        Command::SetPassword { name, password, must_change } => {
+        UserCommand::SetPassword { name, password, must_change } => {
             let hash = checked_hash(context, &password, &name)?;
             let event = event("user.set_password", &name, json!({ "must_change": must_change }));
             store.set_password(&name, hash, must_change, None, event).wait()?;
             format!("The account {name} has a new password; its tokens are void.")
         }
-        Command::Enable { name } => {
+        UserCommand::Enable { name } => {
             store.set_enabled(&name, true, event("user.enable", &name, json!({}))).wait()?;
             format!("The account {name} is enabled.")
         }
-        Command::Disable { name } => {
+        UserCommand::Disable { name } => {
             store.set_enabled(&name, false, event("user.disable", &name, json!({}))).wait()?;
             format!("The account {name} is disabled; its tokens are void.")
         }
-        Command::Delete { name } => {
+        UserCommand::Delete { name } => {
             store.delete_user(&name, event("user.delete", &name, json!({}))).wait()?;
             format!("The account {name} was deleted.")
         }

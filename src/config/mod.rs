@@ -12,6 +12,7 @@ mod validation;
 pub use layers::{Loaded, Sources, load};
 pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
 pub use sections::{
-    Api, Auth, Capture, Classifier, Config, Log, LogFormat, RequestedFormat, Secret, Store, Sync, Tls, Unit,
+    ApiConfig, AuthConfig, CaptureConfig, ClassifierConfig, Config, LogConfig, LogFormat, RequestedFormat, Secret,
+    StoreConfig, SyncConfig, TlsConfig, UnitConfig,
 };
-pub use traffic::{Homography, KeepCrops, Lane, Line, Point, Region, Traffic};
+pub use traffic::{Homography, KeepCrops, Lane, Line, Region, RelativePoint, TrafficConfig};

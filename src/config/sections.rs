@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::redis_url::RedisUrl;
-use super::traffic::Traffic;
+use super::traffic::TrafficConfig;
 
 /// A value that must not be shown. It serialises as `***`, and as nothing when empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -46,21 +46,21 @@ impl Serialize for Secret {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    pub api: Api,
-    pub auth: Auth,
-    pub capture: Capture,
-    pub classifier: Classifier,
-    pub traffic: Traffic,
-    pub store: Store,
-    pub sync: Sync,
-    pub log: Log,
-    pub unit: Unit,
+    pub api: ApiConfig,
+    pub auth: AuthConfig,
+    pub capture: CaptureConfig,
+    pub classifier: ClassifierConfig,
+    pub traffic: TrafficConfig,
+    pub store: StoreConfig,
+    pub sync: SyncConfig,
+    pub log: LogConfig,
+    pub unit: UnitConfig,
 }
 
 /// The HTTP side and its limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Api {
+pub struct ApiConfig {
     /// Address and port; port 0 lets the system choose (the log names the choice).
     pub listen: SocketAddr,
     /// Origins that browsers may call from, for example `https://dashboard.example.org`; no wildcard.
@@ -69,7 +69,7 @@ pub struct Api {
     pub trusted_hosts: Vec<String>,
     /// Serve `/docs` and `/api/openapi.json`.
     pub docs: bool,
-    pub tls: Tls,
+    pub tls: TlsConfig,
     /// A TLS-terminating proxy stands in front: send HSTS.
     pub behind_tls_proxy: bool,
     /// Request head (target and headers) in bytes.
@@ -101,14 +101,14 @@ pub struct Api {
     pub snapshot_age_max_ms: u64,
 }
 
-impl Default for Api {
+impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             cors_origins: Vec::new(),
             trusted_hosts: Vec::new(),
             docs: true,
-            tls: Tls::default(),
+            tls: TlsConfig::default(),
             behind_tls_proxy: false,
             header_bytes_max: 32 << 10,
             upload_bytes_max: 16 << 20,
@@ -133,7 +133,7 @@ impl Default for Api {
 /// TLS in the daemon; without it the API is plain HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tls {
+pub struct TlsConfig {
     /// PEM file: the unit's certificate, then those that lead to its authority. SIGHUP reads it anew.
     pub certificate: PathBuf,
     /// PEM file: its private key.
@@ -142,7 +142,7 @@ pub struct Tls {
     pub self_signed: bool,
 }
 
-impl Tls {
+impl TlsConfig {
     /// Whether the API is served over TLS.
     #[must_use]
     pub fn is_on(&self) -> bool {
@@ -153,7 +153,7 @@ impl Tls {
 /// Accounts and tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Auth {
+pub struct AuthConfig {
     /// Key that signs tokens, at least 32 bytes; empty: a generated one kept in the state directory.
     pub secret_key: Secret,
     pub token_minutes: u32,
@@ -165,7 +165,7 @@ pub struct Auth {
     pub password_checks_max: usize,
 }
 
-impl Default for Auth {
+impl Default for AuthConfig {
     fn default() -> Self {
         Self {
             secret_key: Secret::default(),
@@ -180,7 +180,7 @@ impl Default for Auth {
 /// Where frames come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Capture {
+pub struct CaptureConfig {
     /// `none`, `v4l2:/dev/video0` (or a stable link such as `/dev/v4l/by-id/…`), or `replay:PATH` with a directory of pictures
     /// or a `.mjpeg` file, and `?fps=N&loop=true`.
     pub source: String,
@@ -224,7 +224,7 @@ impl RequestedFormat {
     }
 }
 
-impl Default for Capture {
+impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             source: "none".into(),
@@ -242,7 +242,7 @@ impl Default for Capture {
 /// Models and the threads that run them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Classifier {
+pub struct ClassifierConfig {
     /// `<models_directory>/<name>/<version>/manifest.json`; empty: `models` beside the program, in the working directory,
     /// or in `/usr/share/vehicle-classifier`, the first that exists.
     pub models_directory: PathBuf,
@@ -258,7 +258,7 @@ pub struct Classifier {
     pub picture_pixels_max: u64,
 }
 
-impl Default for Classifier {
+impl Default for ClassifierConfig {
     fn default() -> Self {
         Self {
             models_directory: PathBuf::new(),
@@ -274,7 +274,7 @@ impl Default for Classifier {
 /// What is kept, and for how long.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Store {
+pub struct StoreConfig {
     /// Empty: `$STATE_DIRECTORY` (systemd), else `/var/lib/vehicle-classifier`, else `.vehicle-classifier` in the home directory.
     pub state_directory: PathBuf,
     /// Writes that may wait for the writer; the next one is answered 503.
@@ -306,7 +306,7 @@ pub struct Store {
     pub outbox_bytes_max: u64,
 }
 
-impl Default for Store {
+impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             state_directory: PathBuf::new(),
@@ -334,7 +334,7 @@ impl Default for Store {
 /// The central site: a Redis server that gets every event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Sync {
+pub struct SyncConfig {
     /// `redis://[user@]host:port[/database]`, `rediss://…` with TLS, or `redis+unix:///path`; several hosts, separated by
     /// commas, for a Cluster or for sentinels; empty: no central site.
     pub redis_url: RedisUrl,
@@ -363,7 +363,7 @@ pub struct Sync {
     pub resend_days_max: u32,
 }
 
-impl Default for Sync {
+impl Default for SyncConfig {
     fn default() -> Self {
         Self {
             redis_url: RedisUrl::default(),
@@ -397,13 +397,13 @@ pub enum LogFormat {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,vehicle_classifierd::api=debug`.
     pub level: String,
     pub format: LogFormat,
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".into(), format: LogFormat::Auto }
     }
@@ -412,7 +412,7 @@ impl Default for Log {
 /// Who this unit is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Unit {
+pub struct UnitConfig {
     /// Letters, digits, `-` and `_`; empty: derived from `/etc/machine-id`.
     pub id: String,
     pub site: String,
@@ -421,7 +421,7 @@ pub struct Unit {
     pub timezone: String,
 }
 
-impl Default for Unit {
+impl Default for UnitConfig {
     fn default() -> Self {
         Self { id: String::new(), site: String::new(), location: String::new(), timezone: "UTC".into() }
     }

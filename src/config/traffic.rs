@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::validation::rate;
 
 /// Fractions of the picture's width and height, from the top left.
-pub type Point = [f32; 2];
+pub type RelativePoint = [f32; 2];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Traffic {
+pub struct TrafficConfig {
     /// `NAME` or `NAME@VERSION` of the model that finds vehicles; `none`: by motion alone.
     pub detector: String,
     /// Counting lines. With any, a passage is a vehicle that crossed one, once; without, one that moved through the picture.
@@ -34,7 +34,7 @@ pub struct Traffic {
     pub homography: Homography,
 }
 
-impl Default for Traffic {
+impl Default for TrafficConfig {
     fn default() -> Self {
         Self {
             detector: "nanodet-vehicles".into(),
@@ -68,8 +68,8 @@ pub enum KeepCrops {
 #[serde(deny_unknown_fields)]
 pub struct Line {
     pub name: String,
-    pub from: Point,
-    pub to: Point,
+    pub from: RelativePoint,
+    pub to: RelativePoint,
     /// Name of the direction from the left to the right of somebody who walks from `from` to `to`, as seen in the picture.
     #[serde(default = "forward")]
     pub forward: String,
@@ -89,7 +89,7 @@ fn backward() -> String {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
-    pub points: Vec<Point>,
+    pub points: Vec<RelativePoint>,
 }
 
 /// A polygon with a name.
@@ -97,16 +97,16 @@ pub struct Region {
 #[serde(deny_unknown_fields)]
 pub struct Lane {
     pub name: String,
-    pub points: Vec<Point>,
+    pub points: Vec<RelativePoint>,
 }
 
 /// Four points of the road in the picture and on the ground; empty: no speeds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Homography {
-    pub image: Vec<Point>,
+    pub image: Vec<RelativePoint>,
     /// The same points in metres, on any axes.
-    pub metres: Vec<Point>,
+    pub metres: Vec<RelativePoint>,
 }
 
 /// Longest name of a line, direction or lane.
@@ -116,7 +116,7 @@ const LINE_LENGTH_MIN: f32 = 0.05;
 const LINES_MAX: usize = 32;
 const POINTS_MAX: usize = 64;
 
-impl Traffic {
+impl TrafficConfig {
     /// The first senseless value as its key and the reason with the remedy.
     pub(super) fn problem(&self) -> Option<(&'static str, String)> {
         self.lines_problem()
@@ -208,7 +208,7 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-fn within(point: &Point) -> bool {
+fn within(point: &RelativePoint) -> bool {
     point.iter().all(|value| (0.0..=1.0).contains(value))
 }
 
@@ -222,27 +222,39 @@ mod tests {
 
     #[test]
     fn senseless_values_are_named_with_the_remedy() {
-        assert_eq!(Traffic { lines: vec![line("a"), line("b")], ..Traffic::default() }.problem(), None);
-        let cases: Vec<(Traffic, &str)> = vec![
-            (Traffic { lines: vec![line("")], ..Traffic::default() }, "line 1: name"),
-            (Traffic { lines: vec![line("a"), line("a")], ..Traffic::default() }, "two lines are called"),
-            (Traffic { lines: vec![Line { to: [0.0, 0.5], ..line("a") }], ..Traffic::default() }, "shorter"),
-            (Traffic { lines: vec![Line { to: [2.0, 0.5], ..line("a") }], ..Traffic::default() }, "from 0 to 1"),
+        assert_eq!(TrafficConfig { lines: vec![line("a"), line("b")], ..TrafficConfig::default() }.problem(), None);
+        let cases: Vec<(TrafficConfig, &str)> = vec![
+            (TrafficConfig { lines: vec![line("")], ..TrafficConfig::default() }, "line 1: name"),
+            (TrafficConfig { lines: vec![line("a"), line("a")], ..TrafficConfig::default() }, "two lines are called"),
             (
-                Traffic {
+                TrafficConfig { lines: vec![Line { to: [0.0, 0.5], ..line("a") }], ..TrafficConfig::default() },
+                "shorter",
+            ),
+            (
+                TrafficConfig { lines: vec![Line { to: [2.0, 0.5], ..line("a") }], ..TrafficConfig::default() },
+                "from 0 to 1",
+            ),
+            (
+                TrafficConfig {
                     lines: vec![Line { forward: "x".into(), backward: "x".into(), ..line("a") }],
-                    ..Traffic::default()
+                    ..TrafficConfig::default()
                 },
                 "two names",
             ),
-            (Traffic { include: vec![Region { points: vec![[0.0, 0.0]] }], ..Traffic::default() }, "3 to 64"),
-            (Traffic { detector: String::new(), ..Traffic::default() }, "write none"),
             (
-                Traffic { homography: Homography { image: vec![[0.0, 0.0]], metres: vec![] }, ..Traffic::default() },
+                TrafficConfig { include: vec![Region { points: vec![[0.0, 0.0]] }], ..TrafficConfig::default() },
+                "3 to 64",
+            ),
+            (TrafficConfig { detector: String::new(), ..TrafficConfig::default() }, "write none"),
+            (
+                TrafficConfig {
+                    homography: Homography { image: vec![[0.0, 0.0]], metres: vec![] },
+                    ..TrafficConfig::default()
+                },
                 "four points",
             ),
-            (Traffic { passage_delay_ms: 1, ..Traffic::default() }, "100 to 60000"),
-            (Traffic { doubtful_below: 60.0, ..Traffic::default() }, "from 0 to 1"),
+            (TrafficConfig { passage_delay_ms: 1, ..TrafficConfig::default() }, "100 to 60000"),
+            (TrafficConfig { doubtful_below: 60.0, ..TrafficConfig::default() }, "from 0 to 1"),
         ];
         for (traffic, part) in cases {
             let (_, reason) = traffic.problem().unwrap();

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::frame::{Frame, LiveView, TrackBox};
 use crate::inference::{FrameSink, UploadQueue};
 use crate::metrics::Metrics;
-use crate::pipeline::{Followed, Intake, Parts, Pipeline, Settings};
+use crate::pipeline::{AnalyserSettings, Followed, Intake, Pipeline, PipelineParts};
 use crate::record::{Classification, Gap, Origin, Passage};
 use crate::store::Store;
 
@@ -39,8 +39,8 @@ pub(super) fn start_pipeline(
     };
     let detector = load_detector(loaded)?;
     let named = detector.as_ref().map_or_else(|| "none: motion alone".to_owned(), |detector| detector.title());
-    let parts = Parts {
-        settings: Settings {
+    let parts = PipelineParts {
+        settings: AnalyserSettings {
             traffic: config.traffic.clone(),
             picture_pixels_max: config.classifier.picture_pixels_max,
             clip_fps: fastest.then_some(config.traffic.clip_fps),

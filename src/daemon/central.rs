@@ -8,10 +8,10 @@ use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::sync::{Parts, RedisSettings, Settings, Sync};
+use crate::sync::{RedisSettings, Sync, SyncParts, SyncSettings};
 
 const SECONDS_A_DAY: u64 = 24 * 3_600;
-/// How long events wait for company; see [`Settings::linger`].
+/// How long events wait for company; see [`SyncSettings::linger`].
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the delivery, if a central site is configured.
@@ -32,14 +32,14 @@ pub(super) fn start(
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("started", clock.wall().to_string()),
     ];
-    let parts = Parts { store: store.clone(), about, clock: clock.clone(), metrics: metrics.clone() };
+    let parts = SyncParts { store: store.clone(), about, clock: clock.clone(), metrics: metrics.clone() };
     Sync::start(parts, settings(config), redis_settings(&config.sync, unit_id)?).map(Some)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config) -> SyncSettings {
     let sync = &config.sync;
     let backoff_max = Duration::from_millis(sync.backoff_ms_max);
-    Settings {
+    SyncSettings {
         batch_events_max: sync.batch_events_max,
         linger: LINGER_MAX.min(backoff_max),
         health_interval: Duration::from_millis(sync.health_interval_ms),
@@ -55,7 +55,7 @@ fn settings(config: &Config) -> Settings {
 ///
 /// # Errors
 /// Config, for a file that cannot be read.
-pub fn redis_settings(sync: &crate::config::Sync, unit_id: &str) -> Result<RedisSettings> {
+pub fn redis_settings(sync: &crate::config::SyncConfig, unit_id: &str) -> Result<RedisSettings> {
     let ca = if sync.ca_file.as_os_str().is_empty() {
         None
     } else {

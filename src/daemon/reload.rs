@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::api::AppState;
-use crate::classifier::{ActiveModel, LoadedModel};
+use crate::classifier::{ActiveModel, LoadedModel, run_golden_test};
 use crate::config::{Loaded, Sources, load};
 use crate::daemon::tls::{self, Renewal};
 use crate::daemon::{inference_settings, load_model, notify, show_model};
 use crate::error::Result;
-use crate::inference::run_golden_test;
+use crate::imaging::Limits;
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 
@@ -90,7 +90,8 @@ impl Reload<'_> {
         if (wanted.title(), &wanted.manifest.sha256) == (present.title(), &present.manifest.sha256) {
             return Ok(None);
         }
-        run_golden_test(&wanted, &inference_settings(loaded))?;
+        let settings = inference_settings(loaded);
+        run_golden_test(&wanted, settings.threads, Limits { pixels_max: settings.picture_pixels_max })?;
         Ok(Some(wanted))
     }
 }

@@ -16,7 +16,7 @@ use salvo::conn::rustls::{Keycert, RustlsConfig};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::config::{Api, Tls};
+use crate::config::{ApiConfig, TlsConfig};
 use crate::error::{Error, Result};
 use crate::place::write_new;
 
@@ -42,7 +42,7 @@ pub struct TlsIdentity {
 ///
 /// # Errors
 /// Config, naming the file and what is wrong with it.
-pub fn existing(tls: &Tls, state_directory: &Path) -> Result<Option<TlsIdentity>> {
+pub fn existing(tls: &TlsConfig, state_directory: &Path) -> Result<Option<TlsIdentity>> {
     if tls.self_signed {
         let file = state_directory.join(SELF_SIGNED_FILE);
         return if file.exists() { read(&file, &file).map(Some) } else { Ok(None) };
@@ -54,7 +54,7 @@ pub fn existing(tls: &Tls, state_directory: &Path) -> Result<Option<TlsIdentity>
 ///
 /// # Errors
 /// Config for files that cannot be used or written; internal when no certificate can be made.
-pub fn load_or_make(api: &Api, state_directory: &Path, unit_id: &str) -> Result<Option<TlsIdentity>> {
+pub fn load_or_make(api: &ApiConfig, state_directory: &Path, unit_id: &str) -> Result<Option<TlsIdentity>> {
     let file = state_directory.join(SELF_SIGNED_FILE);
     if api.tls.self_signed && !file.exists() {
         write_new(&file, make(names(api, unit_id), unit_id)?.as_bytes(), 0o600)?;
@@ -96,7 +96,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 }
 
 /// What people may call this unit by.
-fn names(api: &Api, unit_id: &str) -> Vec<String> {
+fn names(api: &ApiConfig, unit_id: &str) -> Vec<String> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into(), host, unit_id.to_owned()];
     if !api.listen.ip().is_unspecified() {
@@ -148,14 +148,14 @@ pub fn certificates(first: TlsIdentity) -> (Renewal, impl Stream<Item = RustlsCo
 mod tests {
     use super::*;
 
-    fn tls(directory: &Path, certificate: &str, key: &str) -> Tls {
-        Tls { certificate: directory.join(certificate), key: directory.join(key), self_signed: false }
+    fn tls(directory: &Path, certificate: &str, key: &str) -> TlsConfig {
+        TlsConfig { certificate: directory.join(certificate), key: directory.join(key), self_signed: false }
     }
 
     #[test]
     fn a_self_signed_certificate_is_made_once_and_kept_for_its_owner() {
         let state = tempfile::tempdir().unwrap();
-        let api = Api { tls: Tls { self_signed: true, ..Tls::default() }, ..Api::default() };
+        let api = ApiConfig { tls: TlsConfig { self_signed: true, ..TlsConfig::default() }, ..ApiConfig::default() };
         assert!(existing(&api.tls, state.path()).unwrap().is_none());
         let first = load_or_make(&api, state.path(), "unit-1").unwrap().unwrap();
         let again = load_or_make(&api, state.path(), "unit-1").unwrap().unwrap();

@@ -16,7 +16,7 @@ use image::{ColorType, ImageDecoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::PictureFormat;
 use crate::imaging::declared::{recognise, shortened};
-use crate::imaging::header::{self, Size};
+use crate::imaging::header::{self, PixelSize};
 use crate::imaging::picture::{Picture, Pixels, Source};
 use crate::imaging::{jpeg, title};
 
@@ -41,7 +41,7 @@ pub struct Limits {
 
 impl Limits {
     /// Checks the size a header tells.
-    pub(super) fn check(self, (width, height): Size, label: &str) -> Result<()> {
+    pub(super) fn check(self, (width, height): PixelSize, label: &str) -> Result<()> {
         if width == 0 || height == 0 {
             return Err(Error::validation(format!("{label}: the picture has no pixels ({width} × {height}).")));
         }
@@ -155,7 +155,7 @@ pub fn decode(bytes: &[u8], label: &str, limits: &Limits) -> Result<Picture> {
     Ok(Picture::new(decoded.pixels, size, decoded.orientation, Source::File(format)))
 }
 
-fn decode_as(bytes: &[u8], format: PictureFormat, size: Size, limits: image::Limits) -> Result<Decoded, Failure> {
+fn decode_as(bytes: &[u8], format: PictureFormat, size: PixelSize, limits: image::Limits) -> Result<Decoded, Failure> {
     let reader = Cursor::new(bytes);
     match format {
         PictureFormat::Jpeg => jpeg::decode(bytes, size),
@@ -177,7 +177,7 @@ fn decode_as(bytes: &[u8], format: PictureFormat, size: Size, limits: image::Lim
     }
 }
 
-fn read(mut decoder: impl ImageDecoder, size: Size, limits: image::Limits) -> Result<Decoded, Failure> {
+fn read(mut decoder: impl ImageDecoder, size: PixelSize, limits: image::Limits) -> Result<Decoded, Failure> {
     if decoder.dimensions() != size {
         return Err(Failure::damaged("it tells two sizes"));
     }

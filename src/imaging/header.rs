@@ -6,10 +6,10 @@ use crate::frame::PictureFormat;
 use crate::imaging::jpeg::JpegHeader;
 
 /// Width and height in pixels as stored, before any EXIF orientation; either may be zero.
-pub(super) type Size = (u32, u32);
+pub(super) type PixelSize = (u32, u32);
 
 /// Reads the size, or says what is wrong.
-pub(super) fn size(bytes: &[u8], format: PictureFormat) -> Result<Size, &'static str> {
+pub(super) fn size(bytes: &[u8], format: PictureFormat) -> Result<PixelSize, &'static str> {
     const SHORT: &str = "it ends within its header";
     match format {
         PictureFormat::Jpeg => JpegHeader::read(bytes).map(|header| (header.width, header.height)),
@@ -39,17 +39,17 @@ fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// IHDR is the first chunk (PNG 1.2, §4.1.1).
-fn png(bytes: &[u8]) -> Option<Size> {
+fn png(bytes: &[u8]) -> Option<PixelSize> {
     Some((u32::from_be_bytes(array(bytes, 16)?), u32::from_be_bytes(array(bytes, 20)?)))
 }
 
 /// The logical screen; the first frame lies within it.
-fn gif(bytes: &[u8]) -> Option<Size> {
+fn gif(bytes: &[u8]) -> Option<PixelSize> {
     Some((u16_le(bytes, 6)?, u16_le(bytes, 8)?))
 }
 
 /// BITMAPCOREHEADER has 16-bit sizes; all later headers have signed 32-bit ones, a negative height meaning top-down.
-fn bmp(bytes: &[u8]) -> Option<Size> {
+fn bmp(bytes: &[u8]) -> Option<PixelSize> {
     if u32_le(bytes, 14)? == 12 {
         return Some((u16_le(bytes, 18)?, u16_le(bytes, 20)?));
     }
@@ -58,7 +58,7 @@ fn bmp(bytes: &[u8]) -> Option<Size> {
 
 /// The canvas. The decoder takes memory by the sizes inside the bitstreams, so those must not exceed the canvas, and it
 /// passes over a missing end, so the RIFF length must be met.
-fn webp(bytes: &[u8]) -> Result<Size, &'static str> {
+fn webp(bytes: &[u8]) -> Result<PixelSize, &'static str> {
     const SHORT: &str = "it ends early";
     let riff_bytes = u32_le(bytes, 4).ok_or(SHORT)? as usize;
     if bytes.len() < riff_bytes.saturating_add(8) {

@@ -12,7 +12,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::imaging::decode::{Decoded, Failure, SIDE_MAX};
-use crate::imaging::header::{Size, array};
+use crate::imaging::header::{PixelSize, array};
 use crate::imaging::picture::Pixels;
 
 const SOI: [u8; 2] = [0xff, 0xd8];
@@ -93,7 +93,7 @@ impl JpegHeader {
 }
 
 /// Decodes the picture, whose header gave `size`.
-pub(super) fn decode(bytes: &[u8], size: Size) -> Result<Decoded, Failure> {
+pub(super) fn decode(bytes: &[u8], size: PixelSize) -> Result<Decoded, Failure> {
     let header = JpegHeader::read(bytes).map_err(Failure::damaged)?;
     let prepared = header.prepared(bytes);
     let options = DecoderOptions::default()

@@ -23,7 +23,7 @@ mod thumbnail;
 pub use declared::{Declared, check_declared, display_name};
 pub use decode::{Limits, decode};
 pub use overlay::{jpeg_of, jpeg_of_region};
-pub use picture::{Picture, Region, Source};
+pub use picture::{CropRegion, Picture, Source};
 pub use raw::decode_frame;
 pub use tensor::{Placement, Target, Tensoriser};
 pub use thumbnail::{Thumbnail, thumbnail};

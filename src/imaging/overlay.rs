@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, TrackBox};
-use crate::imaging::{Limits, Picture, Region, decode_frame};
+use crate::imaging::{CropRegion, Limits, Picture, decode_frame};
 
 /// Good enough to see what is wrong, small enough for a mobile link.
 const QUALITY: u8 = 75;
@@ -38,7 +38,7 @@ pub fn jpeg_of(frame: &Frame, tracks: &[TrackBox], limits: &Limits) -> Result<Ve
 ///
 /// # Errors
 /// Internal when the region is empty or not within the picture, or cannot be encoded.
-pub fn jpeg_of_region(picture: &Picture, region: Region) -> Result<Vec<u8>> {
+pub fn jpeg_of_region(picture: &Picture, region: CropRegion) -> Result<Vec<u8>> {
     let samples = picture.region_rgb(region);
     let samples = samples.ok_or_else(|| Error::internal("This part of the picture is empty or lies outside of it."))?;
     encoded(&samples, (region.width, region.height), CROP_QUALITY)
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Stamp;
-    use crate::frame::{Encoding, Layout, Rect};
+    use crate::frame::{Encoding, PixelLayout, Rect};
     use crate::imaging::decode;
 
     const LIMITS: Limits = Limits { pixels_max: 1_000_000 };
@@ -125,7 +125,7 @@ mod tests {
         let captured =
             Stamp { at: jiff::Timestamp::UNIX_EPOCH, monotonic: Duration::ZERO, synced: true, boot_id: "".into() };
         let bytes: Arc<[u8]> = vec![128; (width * height * 2) as usize].into();
-        let encoding = Encoding::Raw { layout: Layout::Yuyv, width, height };
+        let encoding = Encoding::Raw { layout: PixelLayout::Yuyv, width, height };
         Frame { sequence: 1, captured, bytes, encoding, label: "test".into() }
     }
 
@@ -154,12 +154,14 @@ mod tests {
     fn a_part_of_a_picture_is_cut_out_in_its_own_resolution() {
         let jpeg = jpeg_of(&grey(320, 240), &[track(80.0, 120.0, 240.0, 180.0)], &LIMITS).unwrap();
         let picture = decode(&jpeg, "whole", &LIMITS).unwrap();
-        let region = Region { x: 70, y: 110, width: 31, height: 41 };
+        let region = CropRegion { x: 70, y: 110, width: 31, height: 41 };
         let part = jpeg_of_region(&picture, region).unwrap();
         let cut = decode(&part, "part", &LIMITS).unwrap();
         assert_eq!((cut.width(), cut.height()), (31, 41));
         assert!(drawn(&part, 10, 20) && drawn(&part, 20, 10) && !drawn(&part, 4, 20), "the corner of the box");
-        for outside in [Region { x: 300, ..region }, Region { y: 220, ..region }, Region { width: 0, ..region }] {
+        for outside in
+            [CropRegion { x: 300, ..region }, CropRegion { y: 220, ..region }, CropRegion { width: 0, ..region }]
+        {
             assert!(jpeg_of_region(&picture, outside).is_err(), "{outside:?}");
         }
     }

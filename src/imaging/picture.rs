@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use crate::frame::{Layout, PictureFormat};
+use crate::frame::{PictureFormat, PixelLayout};
 
 /// 8-bit samples, row by row from the top left, without padding.
 pub(super) enum Pixels {
@@ -41,7 +41,7 @@ pub struct Picture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     File(PictureFormat),
-    Raw(Layout),
+    Raw(PixelLayout),
 }
 
 impl Source {
@@ -79,8 +79,8 @@ impl Picture {
 
     /// The whole picture as a region of itself.
     #[must_use]
-    pub fn region(&self) -> Region {
-        Region { x: 0, y: 0, width: self.width(), height: self.height() }
+    pub fn region(&self) -> CropRegion {
+        CropRegion { x: 0, y: 0, width: self.width(), height: self.height() }
     }
 
     /// The upright picture, three bytes a pixel. This copies everything: for showing a picture, not for the model's path.
@@ -96,7 +96,7 @@ impl Picture {
 
 impl Picture {
     /// An upright region, three bytes a pixel; none for one that is empty or not within the picture.
-    pub(super) fn region_rgb(&self, region: Region) -> Option<Vec<u8>> {
+    pub(super) fn region_rgb(&self, region: CropRegion) -> Option<Vec<u8>> {
         if !region.lies_within((self.width(), self.height())) {
             return None;
         }
@@ -116,14 +116,14 @@ impl Picture {
 
 /// A rectangle of an upright picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
+pub struct CropRegion {
     pub x: u32,
     pub y: u32,
     pub width: u32,
     pub height: u32,
 }
 
-impl Region {
+impl CropRegion {
     /// Whether it has pixels, all of them in a picture of this size.
     pub(super) fn lies_within(&self, (width, height): (u32, u32)) -> bool {
         let ends = |start: u32, length: u32, whole: u32| {
@@ -169,8 +169,8 @@ impl Turn {
     }
 
     /// An upright region, which must lie within the picture, in stored coordinates.
-    pub(super) fn stored_region(self, region: Region, stored: (u32, u32)) -> Region {
-        let Region { mut x, mut y, mut width, mut height } = region;
+    pub(super) fn stored_region(self, region: CropRegion, stored: (u32, u32)) -> CropRegion {
+        let CropRegion { mut x, mut y, mut width, mut height } = region;
         if self.swap {
             (x, y, width, height) = (y, x, height, width);
         }
@@ -180,7 +180,7 @@ impl Turn {
         if self.from_bottom {
             y = stored.1 - y - height;
         }
-        Region { x, y, width, height }
+        CropRegion { x, y, width, height }
     }
 
     /// Visits stored samples in upright order, row by row, as red, green and blue.

@@ -3,7 +3,7 @@
 use image::metadata::Orientation;
 
 use crate::error::{Error, Result};
-use crate::frame::{Encoding, Frame, Layout};
+use crate::frame::{Encoding, Frame, PixelLayout};
 use crate::imaging::decode::{Limits, decode};
 use crate::imaging::picture::{Picture, Pixels, Source};
 
@@ -29,8 +29,8 @@ pub fn decode_frame(frame: &Frame, limits: &Limits) -> Result<Picture> {
     limits.check((width, height), &frame.label)?;
     let samples = raw_samples(frame, layout, (width, height))?;
     let rgb = match layout {
-        Layout::Yuyv => rgb_of_yuyv(samples),
-        Layout::Nv12 => rgb_of_nv12(samples, width as usize, height as usize),
+        PixelLayout::Yuyv => rgb_of_yuyv(samples),
+        PixelLayout::Nv12 => rgb_of_nv12(samples, width as usize, height as usize),
     };
     Ok(Picture::new(Pixels::Rgb(rgb), (width, height), Orientation::NoTransforms, Source::Raw(layout)))
 }
@@ -40,15 +40,21 @@ pub fn decode_frame(frame: &Frame, limits: &Limits) -> Result<Picture> {
 ///
 /// # Errors
 /// As [`decode_frame`].
-pub(super) fn luma(frame: &Frame, layout: Layout, size: (u32, u32), width_max: u32, limits: &Limits) -> Result<Luma> {
+pub(super) fn luma(
+    frame: &Frame,
+    layout: PixelLayout,
+    size: (u32, u32),
+    width_max: u32,
+    limits: &Limits,
+) -> Result<Luma> {
     limits.check(size, &frame.label)?;
     let samples = raw_samples(frame, layout, size)?;
     // Luma comes first in a pixel's two bytes, or in a plane of its own.
-    Ok(shrunk(samples, if layout == Layout::Yuyv { 2 } else { 1 }, size, width_max))
+    Ok(shrunk(samples, if layout == PixelLayout::Yuyv { 2 } else { 1 }, size, width_max))
 }
 
 /// The frame's samples without what a driver's buffer holds behind them.
-fn raw_samples(frame: &Frame, layout: Layout, (width, height): (u32, u32)) -> Result<&[u8]> {
+fn raw_samples(frame: &Frame, layout: PixelLayout, (width, height): (u32, u32)) -> Result<&[u8]> {
     let label = &frame.label;
     let wanted = layout.bytes(width, height).ok_or_else(|| {
         Error::validation(format!("{label}: {width} × {height} cannot be {}: both sides must be even.", layout.name()))
@@ -135,7 +141,7 @@ mod tests {
         Frame { sequence: 0, captured: SystemClock::new().now(), bytes: bytes.into(), encoding, label: "cam".into() }
     }
 
-    fn raw(layout: Layout, width: u32, height: u32, bytes: &[u8]) -> Frame {
+    fn raw(layout: PixelLayout, width: u32, height: u32, bytes: &[u8]) -> Frame {
         frame(bytes, Encoding::Raw { layout, width, height })
     }
 
@@ -161,28 +167,28 @@ mod tests {
     #[test]
     fn colour_bars_come_out_of_both_layouts() {
         let yuyv: Vec<u8> = BARS.iter().flat_map(|([y, cb, cr], _)| [*y, *cb, *y, *cr]).collect::<Vec<_>>().repeat(2);
-        let picture = decode_frame(&raw(Layout::Yuyv, 8, 2, &yuyv), &LIMITS).unwrap();
+        let picture = decode_frame(&raw(PixelLayout::Yuyv, 8, 2, &yuyv), &LIMITS).unwrap();
         assert_eq!((picture.width(), picture.height(), picture.source().name()), (8, 2, "yuyv"));
         assert_bars(&picture);
         let luma = BARS.iter().flat_map(|([y, ..], _)| [*y; 2]).collect::<Vec<_>>().repeat(2);
         let chroma = BARS.iter().flat_map(|([_, cb, cr], _)| [*cb, *cr]).collect();
         let nv12 = [luma, chroma].concat();
-        let picture = decode_frame(&raw(Layout::Nv12, 8, 2, &nv12), &LIMITS).unwrap();
-        assert_eq!(picture.source(), Source::Raw(Layout::Nv12));
+        let picture = decode_frame(&raw(PixelLayout::Nv12, 8, 2, &nv12), &LIMITS).unwrap();
+        assert_eq!(picture.source(), Source::Raw(PixelLayout::Nv12));
         assert_bars(&picture);
     }
 
     #[test]
     fn a_drivers_page_filled_buffer_is_cut_and_a_short_one_refused() {
         let mut bytes = vec![128; 8 * 2 * 2 + 4_000];
-        assert!(decode_frame(&raw(Layout::Yuyv, 8, 2, &bytes), &LIMITS).is_ok());
+        assert!(decode_frame(&raw(PixelLayout::Yuyv, 8, 2, &bytes), &LIMITS).is_ok());
         bytes.truncate(31);
-        let error = decode_frame(&raw(Layout::Yuyv, 8, 2, &bytes), &LIMITS).err().unwrap().to_string();
+        let error = decode_frame(&raw(PixelLayout::Yuyv, 8, 2, &bytes), &LIMITS).err().unwrap().to_string();
         assert!(error.contains("has 32 bytes, the camera gave 31"), "{error}");
-        let odd = decode_frame(&raw(Layout::Nv12, 7, 2, &bytes), &LIMITS).err().unwrap().to_string();
+        let odd = decode_frame(&raw(PixelLayout::Nv12, 7, 2, &bytes), &LIMITS).err().unwrap().to_string();
         assert!(odd.contains("must be even"), "{odd}");
         assert!(
-            decode_frame(&raw(Layout::Nv12, 2_000, 2_000, &bytes), &LIMITS).is_err(),
+            decode_frame(&raw(PixelLayout::Nv12, 2_000, 2_000, &bytes), &LIMITS).is_err(),
             "the limits hold for raw frames"
         );
     }
@@ -196,11 +202,11 @@ mod tests {
         let luma = |layout, bytes: &[u8], width_max| {
             luma(&raw(layout, 8, 8, bytes), layout, (8, 8), width_max, &LIMITS).unwrap()
         };
-        let small = luma(Layout::Nv12, &nv12, 2);
+        let small = luma(PixelLayout::Nv12, &nv12, 2);
         assert_eq!(small, Luma { width: 2, height: 2, samples: vec![51, 201, 51, 201] });
         let yuyv: Vec<u8> = plane.iter().flat_map(|y| [*y, 128]).collect();
-        assert_eq!(luma(Layout::Yuyv, &yuyv, 2), small);
-        let whole = luma(Layout::Yuyv, &yuyv, 640);
+        assert_eq!(luma(PixelLayout::Yuyv, &yuyv, 2), small);
+        let whole = luma(PixelLayout::Yuyv, &yuyv, 640);
         assert_eq!((whole.width, whole.height, whole.samples), (8, 8, plane));
     }
 }

@@ -9,7 +9,7 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 
 use crate::error::{Error, Result};
 use crate::frame::{Fit, Rect};
-use crate::imaging::picture::{Picture, Region, Turn};
+use crate::imaging::picture::{CropRegion, Picture, Turn};
 
 /// Resize buffers larger than this, in bytes, are given back after the picture that needed them. 8 MiB holds a 4K picture.
 const BUFFERS_BYTES_MAX: usize = 8 << 20;
@@ -40,7 +40,7 @@ impl Placement {
     /// Of a whole picture of this size.
     #[must_use]
     pub fn of(width: u32, height: u32, target: &Target) -> Self {
-        let (part, shown) = fitted(Region { x: 0, y: 0, width, height }, target);
+        let (part, shown) = fitted(CropRegion { x: 0, y: 0, width, height }, target);
         let (across, down) = (part.width as f32 / shown.0 as f32, part.height as f32 / shown.1 as f32);
         Self {
             left: ((target.width - shown.0) / 2) as f32 - part.x as f32 / across,
@@ -84,7 +84,7 @@ impl Tensoriser {
     ///
     /// # Errors
     /// Internal for a target without pixels, and for a region that is empty or not within the picture.
-    pub fn tensor_of_region(&mut self, picture: &Picture, region: Region, target: &Target) -> Result<&[i8]> {
+    pub fn tensor_of_region(&mut self, picture: &Picture, region: CropRegion, target: &Target) -> Result<&[i8]> {
         check(picture, region, target)?;
         let (region, shown) = fitted(region, target);
         self.resize(picture, region, shown)?;
@@ -93,7 +93,7 @@ impl Tensoriser {
     }
 
     /// Resizes an upright region to the upright size `shown`, all in stored orientation.
-    fn resize(&mut self, picture: &Picture, region: Region, shown: (u32, u32)) -> Result<()> {
+    fn resize(&mut self, picture: &Picture, region: CropRegion, shown: (u32, u32)) -> Result<()> {
         // Only the two kinds of pixels that there are: the resizer that takes any compiles all thirteen in, and of those with floating
         // point numbers this compiler does not make the same machine code each time.
         if picture.pixels.channels() == 1 {
@@ -109,7 +109,7 @@ impl Tensoriser {
     fn resize_as<P: PixelTrait>(
         &mut self,
         picture: &Picture,
-        region: Region,
+        region: CropRegion,
         shown: (u32, u32),
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (width, height) = picture.turn.size(shown);
@@ -165,14 +165,14 @@ const fn quantised(sample: u8) -> i8 {
     (sample ^ 0x80) as i8
 }
 
-fn check(picture: &Picture, region: Region, target: &Target) -> Result<()> {
+fn check(picture: &Picture, region: CropRegion, target: &Target) -> Result<()> {
     if target.width == 0 || target.height == 0 {
         return Err(Error::internal(format!("A tensor of {} × {} has no pixels.", target.width, target.height)));
     }
     if region.lies_within((picture.width(), picture.height())) {
         return Ok(());
     }
-    let Region { x, y, width, height } = region;
+    let CropRegion { x, y, width, height } = region;
     Err(Error::internal(format!(
         "The region {width} × {height} at {x}, {y} is empty or not within the picture of {} × {}.",
         picture.width(),
@@ -181,7 +181,7 @@ fn check(picture: &Picture, region: Region, target: &Target) -> Result<()> {
 }
 
 /// The part of the region that is used, and the size it takes in the tensor.
-fn fitted(region: Region, target: &Target) -> (Region, (u32, u32)) {
+fn fitted(region: CropRegion, target: &Target) -> (CropRegion, (u32, u32)) {
     let (width, height) = (u64::from(region.width), u64::from(region.height));
     let (target_width, target_height) = (u64::from(target.width), u64::from(target.height));
     // Width times the other's height: which of the two shapes is wider, without division.

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn raw_frames_give_their_luma() {
         let bytes: Vec<u8> = [90, 0, 110, 0].repeat(320 * 8 / 2);
-        let encoding = Encoding::Raw { layout: crate::frame::Layout::Yuyv, width: 320, height: 8 };
+        let encoding = Encoding::Raw { layout: crate::frame::PixelLayout::Yuyv, width: 320, height: 8 };
         let small = thumbnail(&Frame { encoding, ..frame(&bytes) }, &LIMITS).unwrap();
         assert_eq!((small.width, small.height, small.cell), (160, 4, 2.0));
         assert!(small.values.iter().all(|&value| value == 100.0));

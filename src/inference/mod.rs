@@ -11,28 +11,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::classifier::{ActiveModel, Classifier, LoadedModel, with_classifier};
+use crate::classifier::{
+    ActiveModel, Classifier, GoldenResult, LoadedModel, PictureAnswer, PictureClassifier, golden_test, with_classifier,
+};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::imaging;
 use crate::metrics::Metrics;
 
-mod golden;
-#[cfg(test)]
-mod golden_set;
 mod queues;
-mod step;
 #[cfg(test)]
 mod tests;
 
-pub use golden::{GoldenResult, golden_test, run_detector_golden_test, run_golden_test};
-pub use step::{Answer, Step, Timings};
-
-use queues::{Camera, Queues, Work};
+use queues::{Queues, WaitingFrame, Work};
 
 /// How many workers, and what bounds their work.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct InferenceSettings {
     /// 0: one a core, at most [`WORKERS_DEFAULT_MAX`].
     pub workers: usize,
     /// Threads of one interpreter.
@@ -45,7 +40,7 @@ pub struct Settings {
 
 const WORKERS_DEFAULT_MAX: usize = 4;
 
-impl Settings {
+impl InferenceSettings {
     /// The number of worker threads these settings mean on this machine.
     #[must_use]
     pub fn worker_count(&self) -> usize {
@@ -71,7 +66,7 @@ pub struct Upload {
 }
 
 /// Called on a worker thread with what became of a camera frame.
-pub type FrameSink = Box<dyn Fn(Frame, Result<Answer>) + Send + Sync>;
+pub type FrameSink = Box<dyn Fn(Frame, Result<PictureAnswer>) + Send + Sync>;
 
 /// The worker threads and their queues.
 pub struct Inference {
@@ -85,7 +80,12 @@ impl Inference {
     ///
     /// # Errors
     /// What building an interpreter or the golden test said; nothing is left running then.
-    pub fn start(settings: &Settings, model: &ActiveModel, sink: FrameSink, metrics: &Arc<Metrics>) -> Result<Self> {
+    pub fn start(
+        settings: &InferenceSettings,
+        model: &ActiveModel,
+        sink: FrameSink,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self> {
         let queues = Arc::new(Queues::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
         let sink = Arc::new(sink);
         let (started, starts) = std::sync::mpsc::channel();
@@ -158,7 +158,7 @@ impl UploadQueue {
     ///
     /// # Errors
     /// Unavailable when the queue is full or the unit is stopping; else what the classification said.
-    pub async fn submit(&self, upload: Upload) -> Result<Answer> {
+    pub async fn submit(&self, upload: Upload) -> Result<PictureAnswer> {
         let (reply, answer) = oneshot::channel();
         self.queues.push_upload(upload, reply)?;
         answer.await.unwrap_or_else(|_| Err(Error::internal("The worker gave no answer.")))
@@ -166,7 +166,7 @@ impl UploadQueue {
 
     /// Puts a camera frame in its one place; a frame already waiting there is dropped.
     pub fn offer(&self, frame: Frame) {
-        self.queues.put_frame(Camera { frame, arrived: Instant::now() });
+        self.queues.put_frame(WaitingFrame { frame, arrived: Instant::now() });
     }
 
     /// How long the longest-running classification has been running: the sign of a hung worker.
@@ -178,7 +178,7 @@ impl UploadQueue {
 
 struct Worker {
     number: usize,
-    settings: Settings,
+    settings: InferenceSettings,
     model: ActiveModel,
     queues: Arc<Queues>,
     sink: Arc<FrameSink>,
@@ -187,60 +187,52 @@ struct Worker {
 
 impl Worker {
     fn run(self, started: &std::sync::mpsc::Sender<Result<GoldenResult>>) {
-        let mut model = self.model.get();
         let mut waiting = None;
-        let served = with_classifier(&model, self.settings.threads, |classifier| {
-            let mut step = self.step(classifier, &model);
-            let golden_result = golden::golden_test(&mut step, &model);
-            let sound = golden_result.is_ok();
-            // The receiver leaves as soon as another worker has failed.
-            let listening = started.send(golden_result).is_ok();
-            sound && listening && self.serve(&mut step, &model, &mut waiting)
-        });
-        let mut goes_on = served.unwrap_or_else(|error| {
-            let _ = started.send(Err(error));
-            false
-        });
-        while goes_on {
-            let wanted = self.model.get();
-            let served = with_classifier(&wanted, self.settings.threads, |classifier| {
-                self.serve(&mut self.step(classifier, &wanted), &wanted, &mut waiting)
-            });
-            goes_on = match served {
-                Ok(goes_on) => {
-                    model = wanted;
-                    goes_on
+        let mut started = Some(started);
+        let served = self.model.serve("an inference worker", |model, wanted| {
+            with_classifier(model, self.settings.threads, |classifier| {
+                let mut classifier = self.picture_classifier(classifier, model);
+                if let Some(started) = started.take() {
+                    let golden_result = golden_test(&mut classifier, model);
+                    let sound = golden_result.is_ok();
+                    // The receiver leaves as soon as another worker has failed.
+                    if started.send(golden_result).is_err() || !sound {
+                        return false;
+                    }
                 }
-                Err(error) => self.keep(&model, &wanted, &error, &mut waiting),
-            };
+                self.serve(&mut classifier, wanted, &mut waiting)
+            })
+        });
+        if let Err(error) = served {
+            match started.take() {
+                Some(started) => {
+                    let _ = started.send(Err(error));
+                }
+                None => tracing::error!("an inference worker ends: {}", error.chain()),
+            }
         }
     }
 
-    /// A model that passed its golden test and cannot be built now: the last one goes on until there is yet another.
-    fn keep(
+    fn picture_classifier<'a>(
         &self,
-        model: &Arc<LoadedModel>,
-        wanted: &Arc<LoadedModel>,
-        error: &Error,
-        waiting: &mut Option<Work>,
-    ) -> bool {
-        tracing::error!("{} goes on: {} cannot be used: {}", model.title(), wanted.title(), error.chain());
-        let served = with_classifier(model, self.settings.threads, |classifier| {
-            self.serve(&mut self.step(classifier, model), wanted, waiting)
-        });
-        served.unwrap_or_else(|error| {
-            tracing::error!("an inference worker ends: {}", error.chain());
-            false
-        })
-    }
-
-    fn step<'a>(&self, classifier: &'a mut dyn Classifier, model: &'a LoadedModel) -> Step<'a> {
-        Step::new(classifier, &model.manifest, imaging::Limits { pixels_max: self.settings.picture_pixels_max })
+        classifier: &'a mut dyn Classifier,
+        model: &'a LoadedModel,
+    ) -> PictureClassifier<'a> {
+        PictureClassifier::new(
+            classifier,
+            &model.manifest,
+            imaging::Limits { pixels_max: self.settings.picture_pixels_max },
+        )
     }
 
     /// Works until the queues are closed, or (true) until another model than `wanted` is to answer; `waiting` is the work that is
     /// for that one.
-    fn serve(&self, step: &mut Step<'_>, wanted: &Arc<LoadedModel>, waiting: &mut Option<Work>) -> bool {
+    fn serve(
+        &self,
+        classifier: &mut PictureClassifier<'_>,
+        wanted: &Arc<LoadedModel>,
+        waiting: &mut Option<Work>,
+    ) -> bool {
         loop {
             let Some(work) = waiting.take().or_else(|| self.queues.next(self.number)) else { return false };
             if !self.model.is(wanted) {
@@ -253,16 +245,16 @@ impl Worker {
                         self.metrics.count_limit("client_gone");
                     } else {
                         // Nobody listens when the client left meanwhile.
-                        let _ = reply.send(self.upload(step, &upload));
+                        let _ = reply.send(self.upload(classifier, &upload));
                     }
                 }
-                Work::Camera(camera) => self.camera(step, camera),
+                Work::Frame(waiting) => self.frame(classifier, waiting),
             }
             self.queues.done(self.number);
         }
     }
 
-    fn upload(&self, step: &mut Step<'_>, upload: &Upload) -> Result<Answer> {
+    fn upload(&self, classifier: &mut PictureClassifier<'_>, upload: &Upload) -> Result<PictureAnswer> {
         if Instant::now() >= upload.deadline {
             self.metrics.count_limit("request_timeout");
             return Err(Error::unavailable(
@@ -270,27 +262,29 @@ impl Worker {
                 Duration::from_secs(1),
             ));
         }
-        let answer = step.classify_upload(upload)?;
+        let declared =
+            imaging::Declared { file_name: upload.file_name.as_deref(), media_type: upload.media_type.as_deref() };
+        let answer = classifier.classify_declared(&upload.bytes, &declared)?;
         self.observe(&answer);
         Ok(answer)
     }
 
-    fn camera(&self, step: &mut Step<'_>, camera: Camera) {
-        let age = camera.arrived.elapsed();
+    fn frame(&self, classifier: &mut PictureClassifier<'_>, waiting: WaitingFrame) {
+        let age = waiting.arrived.elapsed();
         self.metrics.frame_age.set(age.as_secs_f64());
         if age > self.settings.frame_age_max {
             self.metrics.frames.with_label_values(&["stale"]).inc();
             return;
         }
-        let answer = step.classify_frame(&camera.frame);
+        let answer = classifier.classify_frame(&waiting.frame);
         match &answer {
             Ok(answer) => self.observe(answer),
             Err(_) => self.metrics.frames.with_label_values(&["invalid"]).inc(),
         }
-        (self.sink)(camera.frame, answer);
+        (self.sink)(waiting.frame, answer);
     }
 
-    fn observe(&self, answer: &Answer) {
+    fn observe(&self, answer: &PictureAnswer) {
         for (stage, took) in answer.timings.stages() {
             self.metrics
                 .classification_duration

@@ -6,28 +6,29 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::classifier::PictureAnswer;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::inference::{Answer, Upload};
+use crate::inference::Upload;
 use crate::metrics::Metrics;
 
-pub(super) type Reply = oneshot::Sender<Result<Answer>>;
+pub(super) type AnswerSender = oneshot::Sender<Result<PictureAnswer>>;
 
 /// A frame and when it was offered.
-pub(super) struct Camera {
+pub(super) struct WaitingFrame {
     pub frame: Frame,
     pub arrived: Instant,
 }
 
 pub(super) enum Work {
-    Upload(Upload, Reply),
-    Camera(Camera),
+    Upload(Upload, AnswerSender),
+    Frame(WaitingFrame),
 }
 
 #[derive(Default)]
 struct State {
-    uploads: VecDeque<(Upload, Reply)>,
-    camera: Option<Camera>,
+    uploads: VecDeque<(Upload, AnswerSender)>,
+    camera: Option<WaitingFrame>,
     /// Whose turn it was last, when both queues had work.
     camera_was_last: bool,
     closed: bool,
@@ -47,7 +48,7 @@ impl Queues {
         Self { state: Mutex::new(state), work: Condvar::new(), queue_depth_max, metrics }
     }
 
-    pub fn push_upload(&self, upload: Upload, reply: Reply) -> Result<()> {
+    pub fn push_upload(&self, upload: Upload, reply: AnswerSender) -> Result<()> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::unavailable("The unit is stopping; try again in a minute.", Duration::from_secs(30)));
@@ -68,7 +69,7 @@ impl Queues {
         Ok(())
     }
 
-    pub fn put_frame(&self, camera: Camera) {
+    pub fn put_frame(&self, camera: WaitingFrame) {
         let mut state = self.lock();
         if state.closed {
             return;
@@ -130,7 +131,7 @@ impl State {
         let camera_first = self.camera.is_some() && (self.uploads.is_empty() || !self.camera_was_last);
         self.camera_was_last = camera_first;
         if camera_first {
-            return self.camera.take().map(Work::Camera);
+            return self.camera.take().map(Work::Frame);
         }
         self.uploads.pop_front().map(|(upload, reply)| Work::Upload(upload, reply))
     }

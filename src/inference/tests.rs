@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queues::{Camera, Queues, Work};
+use super::queues::{Queues, WaitingFrame, Work};
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::error::ErrorKind;
@@ -22,13 +22,13 @@ fn upload(name: &str) -> Upload {
     Upload { bytes: Arc::from(&b"x"[..]), file_name: Some(name.into()), media_type: None, deadline, held: None }
 }
 
-fn frame(sequence: u64) -> Camera {
+fn frame(sequence: u64) -> WaitingFrame {
     let captured = SystemClock::new().now();
     let frame = Frame { sequence, captured, bytes: Arc::from(&b"x"[..]), encoding: Encoding::File, label: "f".into() };
-    Camera { frame, arrived: Instant::now() }
+    WaitingFrame { frame, arrived: Instant::now() }
 }
 
-fn push(queues: &Queues, name: &str) -> oneshot::Receiver<Result<Answer>> {
+fn push(queues: &Queues, name: &str) -> oneshot::Receiver<Result<PictureAnswer>> {
     let (reply, answer) = oneshot::channel();
     queues.push_upload(upload(name), reply).unwrap();
     answer
@@ -37,7 +37,7 @@ fn push(queues: &Queues, name: &str) -> oneshot::Receiver<Result<Answer>> {
 fn taken(queues: &Queues) -> String {
     match queues.next(0).unwrap() {
         Work::Upload(upload, _) => upload.file_name.unwrap(),
-        Work::Camera(camera) => format!("frame {}", camera.frame.sequence),
+        Work::Frame(camera) => format!("frame {}", camera.frame.sequence),
     }
 }
 
@@ -109,10 +109,10 @@ fn a_busy_worker_is_seen_until_it_is_done() {
 }
 
 /// The shipped model with its workers.
-fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<Answer>>, ActiveModel) {
+fn started(queue_depth_max: usize) -> (Inference, Receiver<Result<PictureAnswer>>, ActiveModel) {
     let models = crate::classifier::ModelsDirectory::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models").into());
     let model = ActiveModel::new(models.find("").unwrap().load().unwrap());
-    let settings = Settings {
+    let settings = InferenceSettings {
         workers: 1,
         threads: 1,
         queue_depth_max,
@@ -152,7 +152,7 @@ fn a_model_that_fails_its_golden_test_does_not_start() {
     manifest.golden.pattern.top[0].logit += manifest.golden.pattern.tolerance + 40;
     let golden_picture = model.golden_picture.clone();
     let wrong = ActiveModel::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture });
-    let settings = Settings {
+    let settings = InferenceSettings {
         workers: 2,
         threads: 1,
         queue_depth_max: 1,

@@ -13,13 +13,13 @@ use crate::pipeline::clip::ClipClock;
 use crate::pipeline::crops::Crops;
 use crate::record::Passage;
 use crate::traffic::{
-    Cells, Detection, FinishedTrack, Foreground, Layout, Moment, Motion, Observation, Track, Tracker, consensus,
+    Cells, Detection, FinishedTrack, Foreground, Moment, Motion, Observation, RoadLayout, Track, Tracker, consensus,
 };
 
 /// What an analyser works by.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub traffic: config::Traffic,
+pub struct AnalyserSettings {
+    pub traffic: config::TrafficConfig,
     pub picture_pixels_max: u64,
     /// Frames a second of a recording that is replayed as fast as possible: its frames are that far apart, from when the first
     /// one was read. None: the time of a frame is when it was captured.
@@ -86,7 +86,7 @@ pub struct Analysis {
 
 /// The state of one camera.
 pub struct Analyser<'a> {
-    settings: Settings,
+    settings: AnalyserSettings,
     detector: Option<FrameDetector<'a>>,
     classifier: CropClassifier<'a>,
     motion: Motion,
@@ -100,7 +100,11 @@ pub struct Analyser<'a> {
 
 impl<'a> Analyser<'a> {
     #[must_use]
-    pub fn new(settings: Settings, detector: Option<FrameDetector<'a>>, classifier: CropClassifier<'a>) -> Self {
+    pub fn new(
+        settings: AnalyserSettings,
+        detector: Option<FrameDetector<'a>>,
+        classifier: CropClassifier<'a>,
+    ) -> Self {
         let tracker = Tracker::new(settings.traffic.clone());
         let crops = Crops::new(settings.traffic.crops_max, classifier.manifest.thresholds.crop_min_px);
         let (motion, tensoriser) = (Motion::default(), Tensoriser::default());
@@ -169,7 +173,7 @@ impl<'a> Analyser<'a> {
         let new = self.motion.is_new(&cells);
         let foreground = self.motion.observe(&cells, elapsed);
         if new {
-            let layout = Layout::new(&self.settings.traffic, (small.picture.0 as f32, small.picture.1 as f32));
+            let layout = RoadLayout::new(&self.settings.traffic, (small.picture.0 as f32, small.picture.1 as f32));
             self.motion.set_region(layout.cells(small.width, small.height, small.cell));
         }
         foreground
@@ -182,7 +186,7 @@ impl<'a> Analyser<'a> {
         let placement = Placement::of(picture.width(), picture.height(), &detector.target);
         let whole = (picture.width() as f32, picture.height() as f32);
         let found = detector.detector.detect(tensor)?.into_iter();
-        let detection = |found: crate::classifier::Found| Detection {
+        let detection = |found: crate::classifier::DetectorBox| Detection {
             rect: placement.in_picture(&found.rect).within(whole),
             score: found.score,
             person: found.person,
@@ -221,7 +225,7 @@ impl<'a> Analyser<'a> {
         for crop in self.crops.of(track.id) {
             let logits = self.classifier.classifier.invoke(&crop.tensor)?;
             let probabilities = type_probabilities(manifest, &logits);
-            votes.push(crate::traffic::Vote { probabilities, weight: crop.weight });
+            votes.push(crate::traffic::CropVote { probabilities, weight: crop.weight });
         }
         let said = consensus(&votes, manifest.thresholds.unclassified_below);
         // Unclassified has no confidence.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::imaging::Region;
+use crate::imaging::CropRegion;
 use crate::traffic::Track;
 
 /// Seconds between two pictures of one vehicle, unless the later one is far better.
@@ -33,8 +33,8 @@ struct Album {
 
 /// A picture worth having.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    pub region: Region,
+pub struct CropRequest {
+    pub region: CropRegion,
     size: f32,
     /// Which one it replaces.
     place: Option<usize>,
@@ -56,7 +56,7 @@ impl Crops {
 
     /// Whether the present picture shows this track well enough to be kept.
     #[must_use]
-    pub fn wanted(&self, track: &Track, (width, height): (u32, u32)) -> Option<Wanted> {
+    pub fn wanted(&self, track: &Track, (width, height): (u32, u32)) -> Option<CropRequest> {
         if track.done || !track.seen_now() {
             return None;
         }
@@ -83,13 +83,13 @@ impl Crops {
             place = Some(worst);
         }
         let part = rect.grown(MARGIN).within(whole);
-        let region = Region {
+        let region = CropRegion {
             x: part.left as u32,
             y: part.top as u32,
             width: (part.right as u32).saturating_sub(part.left as u32),
             height: (part.bottom as u32).saturating_sub(part.top as u32),
         };
-        (region.width.min(region.height) >= self.side_min.max(1)).then_some(Wanted { region, size, place })
+        (region.width.min(region.height) >= self.side_min.max(1)).then_some(CropRequest { region, size, place })
     }
 
     /// Keeps a picture that was wanted, unless it is blurred more than its size makes good for. `width`: the tensor's.
@@ -100,7 +100,7 @@ impl Crops {
     pub fn put(
         &mut self,
         track: &Track,
-        wanted: Wanted,
+        wanted: CropRequest,
         (tensor, width): (&[i8], usize),
         jpeg: Option<impl FnOnce() -> Result<Vec<u8>>>,
     ) -> Result<()> {

@@ -9,8 +9,8 @@ mod crops;
 mod mailbox;
 mod thread;
 
-pub use analyser::{Analyser, Analysis, CropClassifier, Followed, FrameDetector, Settings, Stages};
-pub use thread::{Intake, NewestAnalysed, Parts, Pipeline};
+pub use analyser::{Analyser, AnalyserSettings, Analysis, CropClassifier, Followed, FrameDetector, Stages};
+pub use thread::{Intake, NewestAnalysed, Pipeline, PipelineParts};
 
 use crate::classifier::{LoadedDetector, TfliteDetector};
 use crate::imaging::Target;

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, with_classifier, with_detector};
+use crate::classifier::{
+    ActiveModel, LoadedDetector, LoadedModel, run_detector_golden_test, with_classifier, with_detector,
+};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::inference::run_detector_golden_test;
 use crate::metrics::Metrics;
-use crate::pipeline::analyser::{Analyser, Analysis, CropClassifier, Followed, Settings};
+use crate::pipeline::analyser::{Analyser, AnalyserSettings, Analysis, CropClassifier, Followed};
 use crate::pipeline::mailbox::{Mailbox, Offered, Waiting};
 use crate::record::Passage;
 
@@ -21,8 +22,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 const REPLACING_MAX: Duration = Duration::from_secs(60);
 
 /// What the pipeline is made of.
-pub struct Parts {
-    pub settings: Settings,
+pub struct PipelineParts {
+    pub settings: AnalyserSettings,
     /// None: by motion alone.
     pub detector: Option<LoadedDetector>,
     pub model: ActiveModel,
@@ -91,7 +92,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// What building an interpreter or the golden test said.
-    pub fn start(parts: Parts, sink: PassageSink) -> Result<Self> {
+    pub fn start(parts: PipelineParts, sink: PassageSink) -> Result<Self> {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::default(),
             newest: Mutex::new(None),
@@ -122,7 +123,7 @@ impl Pipeline {
 }
 
 struct Run {
-    parts: Parts,
+    parts: PipelineParts,
     shared: Arc<Shared>,
     sink: PassageSink,
 }
@@ -132,30 +133,13 @@ type Started = std::sync::mpsc::Sender<Result<()>>;
 impl Run {
     fn run(self, started: &Started) {
         let mut started = Some(started);
-        let mut working = self.parts.model.get();
-        let mut goes_on = true;
-        while goes_on {
-            let wanted = self.parts.model.get();
-            goes_on = match self.work(&wanted, &wanted, &mut started) {
-                Ok(goes_on) => {
-                    working = wanted;
-                    goes_on
-                }
-                Err(error) => match started.take() {
-                    Some(started) => {
-                        // Nobody listens any more when the unit gave up meanwhile.
-                        let _ = started.send(Err(error));
-                        false
-                    }
-                    None => {
-                        tracing::error!("camera: {} cannot be used: {}", wanted.title(), error.chain());
-                        self.work(&working, &wanted, &mut None).unwrap_or_else(|error| {
-                            tracing::error!("camera: the pipeline ends: {}", error.chain());
-                            false
-                        })
-                    }
-                },
-            };
+        let served = self.parts.model.serve("the pipeline", |model, wanted| self.work(model, wanted, &mut started));
+        if let Err(error) = served {
+            match started.take() {
+                // Nobody listens any more when the unit gave up meanwhile.
+                Some(started) => drop(started.send(Err(error))),
+                None => tracing::error!("the pipeline ends: {}", error.chain()),
+            }
         }
     }
 

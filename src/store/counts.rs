@@ -27,13 +27,13 @@ pub struct CountsPage {
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind<'a> {
+pub(super) struct CountedKind<'a> {
     pub line: Option<&'a str>,
     pub direction: Option<&'a str>,
     pub class: &'a str,
 }
 
-impl<'a> Kind<'a> {
+impl<'a> CountedKind<'a> {
     pub(super) fn of(passage: &'a Passage) -> Self {
         Self { line: passage.line.as_deref(), direction: passage.direction.as_deref(), class: &passage.class }
     }
@@ -104,7 +104,7 @@ fn zone(name: &str) -> Result<TimeZone> {
 
 /// Counts `vehicles` more (or fewer: a re-stamped passage moves) in the slots of every width that `at` falls into, in the
 /// caller's transaction.
-pub(super) fn add(connection: &Connection, at: Timestamp, kind: Kind<'_>, vehicles: i64) -> Result<()> {
+pub(super) fn add(connection: &Connection, at: Timestamp, kind: CountedKind<'_>, vehicles: i64) -> Result<()> {
     let zone = head(connection)?.zone;
     for width in SlotWidth::ALL {
         let (slot, _) = width.slot(at, &zone);
@@ -113,7 +113,13 @@ pub(super) fn add(connection: &Connection, at: Timestamp, kind: Kind<'_>, vehicl
     Ok(())
 }
 
-fn upsert(connection: &Connection, width: SlotWidth, slot: Timestamp, kind: Kind<'_>, vehicles: i64) -> Result<()> {
+fn upsert(
+    connection: &Connection,
+    width: SlotWidth,
+    slot: Timestamp,
+    kind: CountedKind<'_>,
+    vehicles: i64,
+) -> Result<()> {
     let sql = "INSERT INTO counts (width_s, slot, line, direction, class, vehicles) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT DO UPDATE SET vehicles = vehicles + excluded.vehicles";
     let (line, direction) = (kind.line.unwrap_or_default(), kind.direction.unwrap_or_default());
@@ -142,7 +148,8 @@ fn rebuild_days(connection: &Connection, zone: &TimeZone) -> Result<()> {
     while let Some(row) = rows.next()? {
         let found = count(row)?;
         let (day, _) = SlotWidth::Day.slot(found.slot, zone);
-        let kind = Kind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
+        let kind =
+            CountedKind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
         upsert(connection, SlotWidth::Day, day, kind, i64::try_from(found.vehicles).unwrap_or(i64::MAX))?;
     }
     super::coverage::rebuild_days(connection, zone)

@@ -39,20 +39,20 @@ const SETTINGS: &str = "
 
 /// Bytes on disk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(super) struct FileSizes {
     pub database: u64,
     pub log: u64,
 }
 
-impl Size {
+impl FileSizes {
     pub(super) fn total(self) -> u64 {
         self.database + self.log
     }
 }
 
-pub(super) fn size(path: &Path) -> Size {
+pub(super) fn size(path: &Path) -> FileSizes {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    Size { database: bytes(path), log: bytes(&beside(path, "-wal")) }
+    FileSizes { database: bytes(path), log: bytes(&beside(path, "-wal")) }
 }
 
 /// Opens for writing; makes the directory (0700) and the file (0600) where there are none, and migrates.

@@ -10,7 +10,7 @@ use crate::clock::Stamp;
 use crate::error::{Error, Result};
 use crate::record::{Event, LabelProbability, Passage, PassageRow};
 use crate::store::columns::{Json, Micros, monotonic_us, nullable_text, text};
-use crate::store::counts::{self, Kind};
+use crate::store::counts::{self, CountedKind};
 use crate::store::{Pending, Store, outbox};
 
 /// Most rows of one page.
@@ -63,7 +63,7 @@ impl Store {
             if let Some(jpeg) = &passage.crop {
                 insert_crop(connection, id, jpeg, crop_bytes_max)?;
             }
-            counts::add(connection, passage.counted.at, Kind::of(&passage), 1)?;
+            counts::add(connection, passage.counted.at, CountedKind::of(&passage), 1)?;
             outbox::append(connection, events.as_ref(), Event::Passage(&passage))?;
             Ok(true)
         })

@@ -11,7 +11,7 @@ use crate::clock::Stamp;
 use crate::error::Result;
 use crate::record::{AuditEvent, Gap, Outcome};
 use crate::store::columns::{Micros, Named, monotonic_us};
-use crate::store::counts::{self, Kind};
+use crate::store::counts::{self, CountedKind};
 use crate::store::{audit, coverage};
 
 /// Rows of each table that one step re-stamps.
@@ -65,7 +65,7 @@ fn passages(connection: &Connection, boot_id: &str, offset_us: i64) -> Result<u6
     let found: Vec<Found> = found.collect::<rusqlite::Result<_>>()?;
     let moved = found.len() as u64;
     for (id, Micros(counted), monotonic, line, direction, class) in found {
-        let kind = Kind { line: line.as_deref(), direction: direction.as_deref(), class: &class };
+        let kind = CountedKind { line: line.as_deref(), direction: direction.as_deref(), class: &class };
         counts::add(connection, counted, kind, -1)?;
         counts::add(connection, moment(monotonic + offset_us, counted), kind, 1)?;
         let sql = "UPDATE passages SET started_at = started_monotonic_us + ?2, ended_at = ended_monotonic_us + ?2,

@@ -44,7 +44,7 @@ pub struct Retention {
 
 /// Rows that go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordKind {
     Classifications,
     Passages,
     Reports,
@@ -55,7 +55,7 @@ pub(super) enum Kind {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct RetentionStep {
     pub deleted: u64,
     /// Of those, what the central site had not got yet.
     pub undelivered: u64,
@@ -65,7 +65,7 @@ pub(super) struct Step {
     pub more: bool,
 }
 
-impl Kind {
+impl RecordKind {
     pub(super) const ALL: [Self; 6] =
         [Self::Classifications, Self::Passages, Self::Reports, Self::Audit, Self::Crops, Self::Outbox];
 
@@ -136,7 +136,13 @@ impl Kind {
 
 /// Removes the next rows that are to go, at most [`STEP_ROWS`], in the caller's transaction. `now` is none while the clock
 /// is not to be trusted: then nothing is too old.
-pub(super) fn step(connection: &Connection, kind: Kind, keep: Keep, now: Option<&Stamp>, at: &Stamp) -> Result<Step> {
+pub(super) fn step(
+    connection: &Connection,
+    kind: RecordKind,
+    keep: Keep,
+    now: Option<&Stamp>,
+    at: &Stamp,
+) -> Result<RetentionStep> {
     let (rows, row_bytes) = estimate(connection, kind)?;
     let bytes = rows * row_bytes;
     let aged = match (keep.age_max, now) {
@@ -148,10 +154,10 @@ pub(super) fn step(connection: &Connection, kind: Kind, keep: Keep, now: Option<
         0 => None,
         rows => nth(connection, kind, rows)?,
     };
-    let Some(through) = aged.max(too_many) else { return Ok(Step { bytes, ..Step::default() }) };
-    let undelivered = if kind == Kind::Outbox { undelivered(connection, through)? } else { 0 };
+    let Some(through) = aged.max(too_many) else { return Ok(RetentionStep { bytes, ..RetentionStep::default() }) };
+    let undelivered = if kind == RecordKind::Outbox { undelivered(connection, through)? } else { 0 };
     let deleted = match kind {
-        Kind::Audit => drop_audit(connection, through, at)?,
+        RecordKind::Audit => drop_audit(connection, through, at)?,
         _ => {
             let sql = format!("DELETE FROM {} WHERE {} <= ?1", kind.table(), kind.columns().0);
             connection.prepare_cached(&sql)?.execute([through])? as u64
@@ -159,7 +165,7 @@ pub(super) fn step(connection: &Connection, kind: Kind, keep: Keep, now: Option<
     };
     let bytes = bytes.saturating_sub(deleted * row_bytes);
     let more = deleted > 0 && (bytes > keep.bytes_max || aged.is_some());
-    Ok(Step { deleted, undelivered, bytes, more })
+    Ok(RetentionStep { deleted, undelivered, bytes, more })
 }
 
 /// The trail is never emptied: the newest row stays, so that the next one has something to be chained to and to vouch.
@@ -172,7 +178,7 @@ fn drop_audit(connection: &Connection, through: i64, at: &Stamp) -> Result<u64> 
 }
 
 /// How many rows there are, as ids are dense, and what one takes, from those at both ends.
-fn estimate(connection: &Connection, kind: Kind) -> Result<(u64, u64)> {
+fn estimate(connection: &Connection, kind: RecordKind) -> Result<(u64, u64)> {
     let (table, (key, ..), row_bytes) = (kind.table(), kind.columns(), kind.row_bytes());
     let sql = format!("SELECT ifnull((SELECT max({key}) FROM {table}) - (SELECT min({key}) FROM {table}) + 1, 0)");
     let rows: i64 = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
@@ -187,7 +193,7 @@ fn estimate(connection: &Connection, kind: Kind) -> Result<(u64, u64)> {
 }
 
 /// The last one of the oldest rows that is surely too old.
-fn too_old(connection: &Connection, kind: Kind, now: Timestamp, age_max: Duration) -> Result<Option<i64>> {
+fn too_old(connection: &Connection, kind: RecordKind, now: Timestamp, age_max: Duration) -> Result<Option<i64>> {
     let Ok(before) = now.checked_sub(age_max) else { return Ok(None) };
     let (key, time, synced) = kind.columns();
     let sql = format!(
@@ -199,7 +205,7 @@ fn too_old(connection: &Connection, kind: Kind, now: Timestamp, age_max: Duratio
 }
 
 /// Key of the oldest rows' nth, or of the last one when there are fewer.
-fn nth(connection: &Connection, kind: Kind, rows: i64) -> Result<Option<i64>> {
+fn nth(connection: &Connection, kind: RecordKind, rows: i64) -> Result<Option<i64>> {
     let key = kind.columns().0;
     let sql = format!("SELECT max(key) FROM (SELECT {key} AS key FROM {} ORDER BY {key} LIMIT ?1)", kind.table());
     Ok(connection.prepare_cached(&sql)?.query_row([rows], |row| row.get(0))?)

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::clock::{Clock, Stamp};
 use crate::error::{ErrorKind, Result};
 use crate::store::columns::monotonic_us;
-use crate::store::retention::{self, Kind, Retention};
+use crate::store::retention::{self, RecordKind, Retention};
 use crate::store::wear::Wear;
 use crate::store::{BackupPlan, Inner, PoisonError, Store, automatic, damage, restamp, spawn};
 
@@ -128,7 +128,7 @@ impl Store {
     /// Removes what is to go, step by step between other writes; `settled` says whether the clock may be believed. Blocks.
     fn apply_retention(&self, retention: &Retention, settled: bool, now: &Stamp) {
         let metrics = &self.0.metrics.store;
-        for kind in Kind::ALL {
+        for kind in RecordKind::ALL {
             let keep = kind.keep(retention);
             for _ in 0..RETENTION_STEPS_MAX {
                 let at = now.clone();

@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::{OutboxHead, OutboxKeep, OutboxRow, Store};
-use crate::sync::resume::{self, Decision, Found};
-use crate::sync::uplink::{CachedReport, Entry, Problem, Published, State, Top, Trim, Trouble, Uplink};
-use crate::sync::{Settings, SyncStatus, backoff, wire};
+use crate::sync::resume::{self, Decision, NewestEntry};
+use crate::sync::uplink::{CachedReport, Entry, Problem, Published, Top, Trim, Trouble, Uplink, UplinkState};
+use crate::sync::{SyncSettings, SyncStatus, backoff, wire};
 
 /// Bodies of one batch.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -31,7 +31,7 @@ const STATE_BEATS: u32 = 3;
 pub(super) struct Delivery<U> {
     pub store: Store,
     pub uplink: U,
-    pub settings: Settings,
+    pub settings: SyncSettings,
     /// Fields of the state that do not change.
     pub about: Vec<(&'static str, String)>,
     /// Of this run of the program.
@@ -179,7 +179,7 @@ impl<U: Uplink> Delivery<U> {
                 self.acknowledge(row).await?;
             }
             Decision::Rewind(row) => {
-                let (events, lost) = (head.acked - row, matches!(found, Found::Nothing) && head.oldest > 1);
+                let (events, lost) = (head.acked - row, matches!(found, NewestEntry::Nothing) && head.oldest > 1);
                 tracing::warn!(events, "sync: Redis lost events it had; they are sent again from the kept ones");
                 if lost {
                     tracing::warn!(
@@ -195,18 +195,18 @@ impl<U: Uplink> Delivery<U> {
         self.store.outbox_head().await.map_err(own)
     }
 
-    async fn found(&self, head: &OutboxHead, top: Option<Top>) -> Result<Found, Problem> {
-        let Some(Top { id, body }) = top.filter(|top| top.id > 0) else { return Ok(Found::Nothing) };
+    async fn found(&self, head: &OutboxHead, top: Option<Top>) -> Result<NewestEntry, Problem> {
+        let Some(Top { id, body }) = top.filter(|top| top.id > 0) else { return Ok(NewestEntry::Nothing) };
         let seq = resume::seq_of(id);
         if resume::id(&head.epochs, seq) != id {
-            return Ok(Found::Foreign(id));
+            return Ok(NewestEntry::Foreign(id));
         }
         let row = self.store.outbox_row(seq).await.map_err(own)?;
         Ok(match (row, body) {
-            (Some(row), Some(body)) if row.body == body => Found::Ours(id),
-            (Some(_), Some(_)) => Found::Foreign(id),
-            (None, _) if seq > head.newest => Found::Foreign(id),
-            _ => Found::Unknown(id),
+            (Some(row), Some(body)) if row.body == body => NewestEntry::Ours(id),
+            (Some(_), Some(_)) => NewestEntry::Foreign(id),
+            (None, _) if seq > head.newest => NewestEntry::Foreign(id),
+            _ => NewestEntry::Unknown(id),
         })
     }
 
@@ -257,7 +257,7 @@ impl<U: Uplink> Delivery<U> {
         let stored = self.store.outbox_head().await.map_err(own)?;
         fields.push(("waiting", stored.waiting().to_string()));
         let seconds = (self.settings.health_interval * STATE_BEATS).as_secs().max(1);
-        let state = State { fields, seconds, process: self.process.clone() };
+        let state = UplinkState { fields, seconds, process: self.process.clone() };
         let pulse = self.uplink.beat(&state).await?;
         if session.beats > 0 && pulse.last_process.is_some_and(|process| process != self.process) {
             return Err(Problem::new(Trouble::Twin, "somebody else gave a sign of life between two of ours"));

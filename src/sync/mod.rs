@@ -35,7 +35,7 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How to deliver, apart from where.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SyncSettings {
     pub batch_events_max: usize,
     /// Between an event and its batch while there is little to send: several share an acknowledgement, which is a disk write.
     pub linger: Duration,
@@ -81,7 +81,7 @@ pub struct Sync {
 }
 
 /// What delivery works with.
-pub struct Parts {
+pub struct SyncParts {
     pub store: Store,
     /// Fields of the unit's state that do not change: who it is, which version runs.
     pub about: Vec<(&'static str, String)>,
@@ -94,13 +94,13 @@ impl Sync {
     ///
     /// # Errors
     /// Config, when the CA file cannot be used.
-    pub fn start(parts: Parts, settings: Settings, redis: RedisSettings) -> Result<Self> {
+    pub fn start(parts: SyncParts, settings: SyncSettings, redis: RedisSettings) -> Result<Self> {
         let uplink = RedisUplink::new(redis, parts.metrics.clone())?;
         Ok(Self::over(parts, settings, uplink))
     }
 
     /// The same over any uplink.
-    pub fn over(parts: Parts, settings: Settings, uplink: impl Uplink + 'static) -> Self {
+    pub fn over(parts: SyncParts, settings: SyncSettings, uplink: impl Uplink + 'static) -> Self {
         let (status_sender, status) = watch::channel(SyncStatus::Starting);
         let (stop, stop_receiver) = watch::channel(false);
         let measuring = tokio::spawn(measure(parts.store.clone(), parts.clock.clone(), parts.metrics.clone()));

@@ -19,7 +19,7 @@ use crate::config::{RedisAddress, RedisServer};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::sync::redis::replies::{answers, exec, last_process, problem_of, top_of};
-use crate::sync::uplink::{Entry, Problem, Published, Pulse, State, Top, Trim, Trouble, Uplink};
+use crate::sync::uplink::{Entry, Problem, Published, Pulse, Top, Trim, Trouble, Uplink, UplinkState};
 
 mod replies;
 
@@ -315,7 +315,7 @@ impl Uplink for RedisUplink {
         Ok(published)
     }
 
-    async fn beat(&mut self, state: &State) -> Result<Pulse, Problem> {
+    async fn beat(&mut self, state: &UplinkState) -> Result<Pulse, Problem> {
         let (key, stream) = (self.key("state"), self.key("events"));
         let mut pipeline = pipe();
         pipeline.cmd("PING").cmd("HGET").arg(&key).arg("process").cmd("HSET").arg(&key);

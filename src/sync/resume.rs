@@ -42,7 +42,7 @@ fn newest_row_up_to(head: &OutboxHead, top: u64) -> i64 {
 
 /// What is known of the stream's newest place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum NewestEntry {
     /// There is no stream, or nothing was ever in it.
     Nothing,
     /// The entry there is the row of that id.
@@ -68,11 +68,11 @@ pub enum Decision {
 
 /// Decides.
 #[must_use]
-pub fn decide(head: &OutboxHead, found: Found) -> Decision {
+pub fn decide(head: &OutboxHead, found: NewestEntry) -> Decision {
     let top = match found {
-        Found::Nothing => return behind(head, 0),
-        Found::Ours(id) => return known_row(head, newest_row_up_to(head, id)),
-        Found::Foreign(id) | Found::Unknown(id) => id,
+        NewestEntry::Nothing => return behind(head, 0),
+        NewestEntry::Ours(id) => return known_row(head, newest_row_up_to(head, id)),
+        NewestEntry::Foreign(id) | NewestEntry::Unknown(id) => id,
     };
     let current = head.epochs.last().map_or(0, |epoch| epoch.number);
     let row = newest_row_up_to(head, top);
@@ -85,7 +85,7 @@ pub fn decide(head: &OutboxHead, found: Found) -> Decision {
         return fork;
     }
     match found {
-        Found::Unknown(_) => known_row(head, row),
+        NewestEntry::Unknown(_) => known_row(head, row),
         _ => fork,
     }
 }
@@ -129,49 +129,49 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_as_we_left_it_goes_on() {
-        assert_eq!(decide(&head(1, 0, 0, &[(1, 0)]), Found::Nothing), Decision::Continue(0));
-        assert_eq!(decide(&head(1, 0, 9, &[(1, 0)]), Found::Nothing), Decision::Continue(0));
-        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), Found::Ours(7)), Decision::Continue(7));
-        assert_eq!(decide(&head(8, 7, 9, &[(1, 0)]), Found::Unknown(7)), Decision::Continue(7));
+        assert_eq!(decide(&head(1, 0, 0, &[(1, 0)]), NewestEntry::Nothing), Decision::Continue(0));
+        assert_eq!(decide(&head(1, 0, 9, &[(1, 0)]), NewestEntry::Nothing), Decision::Continue(0));
+        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), NewestEntry::Ours(7)), Decision::Continue(7));
+        assert_eq!(decide(&head(8, 7, 9, &[(1, 0)]), NewestEntry::Unknown(7)), Decision::Continue(7));
     }
 
     #[test]
     fn what_was_delivered_without_our_knowing_is_acknowledged() {
-        assert_eq!(decide(&head(1, 4, 9, &[(1, 0)]), Found::Ours(6)), Decision::Acknowledge(6));
+        assert_eq!(decide(&head(1, 4, 9, &[(1, 0)]), NewestEntry::Ours(6)), Decision::Acknowledge(6));
         // The consumer deleted the entry.
-        assert_eq!(decide(&head(1, 4, 9, &[(1, 0)]), Found::Unknown(6)), Decision::Acknowledge(6));
+        assert_eq!(decide(&head(1, 4, 9, &[(1, 0)]), NewestEntry::Unknown(6)), Decision::Acknowledge(6));
     }
 
     #[test]
     fn what_redis_lost_is_sent_again_as_far_as_it_is_kept() {
-        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), Found::Nothing), Decision::Rewind(0));
-        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), Found::Ours(3)), Decision::Rewind(3));
-        assert_eq!(decide(&head(6, 7, 9, &[(1, 0)]), Found::Unknown(3)), Decision::Rewind(5));
-        assert_eq!(decide(&head(8, 7, 9, &[(1, 0)]), Found::Nothing), Decision::Continue(7));
+        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), NewestEntry::Nothing), Decision::Rewind(0));
+        assert_eq!(decide(&head(1, 7, 9, &[(1, 0)]), NewestEntry::Ours(3)), Decision::Rewind(3));
+        assert_eq!(decide(&head(6, 7, 9, &[(1, 0)]), NewestEntry::Unknown(3)), Decision::Rewind(5));
+        assert_eq!(decide(&head(8, 7, 9, &[(1, 0)]), NewestEntry::Nothing), Decision::Continue(7));
     }
 
     #[test]
     fn a_stream_that_went_on_without_us_begins_an_epoch() {
         let ours = head(1, 100, 120, &[(1, 0)]);
-        assert_eq!(decide(&ours, Found::Foreign(200)), Decision::Fork { epoch: 1 });
-        assert_eq!(decide(&ours, Found::Unknown(200)), Decision::Fork { epoch: 1 });
-        assert_eq!(decide(&ours, Found::Foreign(110)), Decision::Fork { epoch: 1 });
-        assert_eq!(decide(&ours, Found::Foreign(5 * E1 + 3)), Decision::Fork { epoch: 6 });
+        assert_eq!(decide(&ours, NewestEntry::Foreign(200)), Decision::Fork { epoch: 1 });
+        assert_eq!(decide(&ours, NewestEntry::Unknown(200)), Decision::Fork { epoch: 1 });
+        assert_eq!(decide(&ours, NewestEntry::Foreign(110)), Decision::Fork { epoch: 1 });
+        assert_eq!(decide(&ours, NewestEntry::Foreign(5 * E1 + 3)), Decision::Fork { epoch: 6 });
         // Also when somebody added an entry by hand, under a time.
-        assert!(matches!(decide(&ours, Found::Foreign(1_767_225_600_000)), Decision::Fork { .. }));
+        assert!(matches!(decide(&ours, NewestEntry::Foreign(1_767_225_600_000)), Decision::Fork { .. }));
     }
 
     #[test]
     fn after_a_fork_the_stream_of_the_former_life_is_no_riddle() {
         // Right after the fork: nothing of the new epoch is delivered.
         let forked = head(1, 120, 150, &[(1, 0), (121, 1)]);
-        assert_eq!(decide(&forked, Found::Foreign(200)), Decision::Continue(120));
-        assert_eq!(decide(&forked, Found::Ours(E1 + 130)), Decision::Acknowledge(130));
+        assert_eq!(decide(&forked, NewestEntry::Foreign(200)), Decision::Continue(120));
+        assert_eq!(decide(&forked, NewestEntry::Ours(E1 + 130)), Decision::Acknowledge(130));
         // Redis was put back to a snapshot of the former life.
         let later = head(1, 140, 150, &[(1, 0), (121, 1)]);
-        assert_eq!(decide(&later, Found::Foreign(180)), Decision::Rewind(120));
-        assert_eq!(decide(&later, Found::Ours(90)), Decision::Rewind(90));
+        assert_eq!(decide(&later, NewestEntry::Foreign(180)), Decision::Rewind(120));
+        assert_eq!(decide(&later, NewestEntry::Ours(90)), Decision::Rewind(90));
         // Restored once more, from the same backup: that life, too, had an epoch 1.
-        assert_eq!(decide(&later, Found::Foreign(E1 + 130)), Decision::Fork { epoch: 2 });
+        assert_eq!(decide(&later, NewestEntry::Foreign(E1 + 130)), Decision::Fork { epoch: 2 });
     }
 }

@@ -13,8 +13,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::metrics::Metrics;
 use crate::record::{AuditEvent, Classification, CoverageSpan, Gap, Origin, Outcome, PictureFacts};
 use crate::store::{Store, StoreSettings};
-use crate::sync::uplink::{Entry, Problem, Published, Pulse, State, Top, Trim, Trouble, Uplink};
-use crate::sync::{Parts, Settings, Sync, SyncStatus, encoder, resume};
+use crate::sync::uplink::{Entry, Problem, Published, Pulse, Top, Trim, Trouble, Uplink, UplinkState};
+use crate::sync::{Sync, SyncParts, SyncSettings, SyncStatus, encoder, resume};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -119,7 +119,7 @@ impl Uplink for Line {
         Ok(published)
     }
 
-    async fn beat(&mut self, state: &State) -> Result<Pulse, Problem> {
+    async fn beat(&mut self, state: &UplinkState) -> Result<Pulse, Problem> {
         assert!(state.fields.iter().any(|(name, _)| *name == "waiting"));
         let watched = self.watched;
         let top = self.look();
@@ -183,7 +183,7 @@ impl Bench {
     }
 
     fn sync(&self, line: Line, batch_events_max: usize) -> Sync {
-        let settings = Settings {
+        let settings = SyncSettings {
             batch_events_max,
             linger: Duration::ZERO,
             health_interval: Duration::from_millis(20),
@@ -193,7 +193,7 @@ impl Bench {
             resend_events_max: 1_000_000,
             resend_age_max: Duration::from_hours(1),
         };
-        let parts = Parts {
+        let parts = SyncParts {
             store: self.store.clone(),
             about: vec![("unit", "u1".into())],
             clock: self.clock.clone(),

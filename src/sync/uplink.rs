@@ -53,7 +53,7 @@ pub enum Published {
 
 /// What the central site sees of the unit between two looks.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct UplinkState {
     pub fields: Vec<(&'static str, String)>,
     pub seconds: u64,
     /// Tells this process from another that calls itself the same unit.
@@ -84,7 +84,7 @@ pub trait Uplink: Send + Sync {
     fn publish(&mut self, entries: &[Entry], trim: Trim) -> impl Future<Output = Result<Published, Problem>> + Send;
 
     /// Gives a sign of life.
-    fn beat(&mut self, state: &State) -> impl Future<Output = Result<Pulse, Problem>> + Send;
+    fn beat(&mut self, state: &UplinkState) -> impl Future<Output = Result<Pulse, Problem>> + Send;
 
     /// Closes the connection.
     fn close(&mut self);

@@ -9,7 +9,7 @@ const BACKGROUND: &str = "background";
 
 /// What the classifier said of one picture.
 #[derive(Clone, Debug)]
-pub struct Vote {
+pub struct CropVote {
     /// Of every label of the attribute `type`.
     pub probabilities: Vec<LabelProbability>,
     /// How much the picture counts: the larger, the more.
@@ -31,13 +31,13 @@ pub struct Consensus {
 ///
 /// `least`: below this confidence the vehicle is unclassified.
 #[must_use]
-pub fn consensus(votes: &[Vote], least: f32) -> Consensus {
+pub fn consensus(votes: &[CropVote], least: f32) -> Consensus {
     let total: f32 = votes.iter().map(|vote| vote.weight).sum();
     let unclassified = |votes| Consensus { class: UNCLASSIFIED.to_owned(), confidence: 0.0, votes };
     let Some(first) = votes.first().filter(|_| total > 0.0) else { return unclassified(Vec::new()) };
     let mut sums: Vec<LabelProbability> = Vec::new();
     for LabelProbability { label, .. } in first.probabilities.iter().filter(|entry| entry.label != BACKGROUND) {
-        let of = |vote: &Vote| {
+        let of = |vote: &CropVote| {
             vote.probabilities.iter().find(|entry| &entry.label == label).map_or(0.0, |entry| entry.probability)
         };
         let mean: f32 = votes.iter().map(|vote| vote.weight / total * of(vote).max(PROBABILITY_FLOOR).ln()).sum();
@@ -58,11 +58,11 @@ pub fn consensus(votes: &[Vote], least: f32) -> Consensus {
 mod tests {
     use super::*;
 
-    fn vote(weight: f32, shares: &[(&str, f32)]) -> Vote {
+    fn vote(weight: f32, shares: &[(&str, f32)]) -> CropVote {
         let probabilities = shares
             .iter()
             .map(|(label, probability)| LabelProbability { label: (*label).into(), probability: *probability });
-        Vote { probabilities: probabilities.collect(), weight }
+        CropVote { probabilities: probabilities.collect(), weight }
     }
 
     #[test]

@@ -11,7 +11,7 @@ const LINE_SLACK: f32 = 0.25;
 
 /// The configured geometry, for one picture size.
 #[derive(Clone, Debug, Default)]
-pub struct Layout {
+pub struct RoadLayout {
     pub lines: Vec<CountingLine>,
     include: Vec<Vec<Point>>,
     exclude: Vec<Vec<Point>>,
@@ -29,11 +29,11 @@ pub struct CountingLine {
     backward: String,
 }
 
-impl Layout {
+impl RoadLayout {
     #[must_use]
-    pub fn new(traffic: &config::Traffic, (width, height): (f32, f32)) -> Self {
-        let scaled = |point: &config::Point| (point[0] * width, point[1] * height);
-        let polygon = |points: &[config::Point]| points.iter().map(scaled).collect::<Vec<_>>();
+    pub fn new(traffic: &config::TrafficConfig, (width, height): (f32, f32)) -> Self {
+        let scaled = |point: &config::RelativePoint| (point[0] * width, point[1] * height);
+        let polygon = |points: &[config::RelativePoint]| points.iter().map(scaled).collect::<Vec<_>>();
         let line = |line: &config::Line| CountingLine {
             name: line.name.clone(),
             from: scaled(&line.from),
@@ -187,14 +187,14 @@ fn solved(mut rows: Vec<[f64; 9]>) -> Option<[f64; 8]> {
 mod tests {
     use super::*;
 
-    fn traffic(toml: serde_json::Value) -> config::Traffic {
+    fn traffic(toml: serde_json::Value) -> config::TrafficConfig {
         serde_json::from_value(toml).unwrap()
     }
 
     #[test]
     fn forward_is_downwards_for_a_line_from_left_to_right() {
         let lines = serde_json::json!({"lines": [{"name": "a", "from": [0, 0.5], "to": [1, 0.5], "forward": "down", "backward": "up"}]});
-        let layout = Layout::new(&traffic(lines), (200.0, 100.0));
+        let layout = RoadLayout::new(&traffic(lines), (200.0, 100.0));
         let line = &layout.lines[0];
         assert!((line.side((20.0, 80.0)) - 30.0).abs() < 1e-4 && line.side((20.0, 10.0)) < 0.0);
         assert_eq!((line.direction(true), line.direction(false)), ("down", "up"));
@@ -209,7 +209,7 @@ mod tests {
             "include": [{"points": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}], "exclude": [{"points": [[0, 0], [0.2, 0], [0, 0.2]]}],
             "lanes": [{"name": "left", "points": [[0, 0], [0.25, 0], [0.25, 1], [0, 1]]}]
         });
-        let layout = Layout::new(&traffic(regions), (100.0, 100.0));
+        let layout = RoadLayout::new(&traffic(regions), (100.0, 100.0));
         assert!(layout.counts_at((40.0, 40.0)) && !layout.counts_at((60.0, 40.0)) && !layout.counts_at((5.0, 5.0)));
         assert_eq!((layout.lane((10.0, 50.0)), layout.lane((40.0, 50.0))), (Some("left"), None));
         assert_eq!(layout.cells(2, 1, 50.0), [true, false]);
@@ -220,11 +220,15 @@ mod tests {
         // A road of 8 metres that narrows to half its width in the picture over 20 metres.
         let homography = serde_json::json!({"homography": {
             "image": [[0.0, 1.0], [1.0, 1.0], [0.75, 0.5], [0.25, 0.5]], "metres": [[0, 0], [8, 0], [8, 20], [0, 20]]}});
-        let layout = Layout::new(&traffic(homography), (400.0, 200.0));
+        let layout = RoadLayout::new(&traffic(homography), (400.0, 200.0));
         let length = layout.metres_between((200.0, 200.0), (200.0, 100.0)).unwrap();
         assert!((length - 20.0).abs() < 0.01, "{length}");
         // The middle of the trapezium lies nearer to the camera than half of the way.
         assert!(layout.metres_between((200.0, 200.0), (200.0, 150.0)).unwrap() < 9.0);
-        assert!(Layout::new(&config::Traffic::default(), (1.0, 1.0)).metres_between((0.0, 0.0), (1.0, 1.0)).is_none());
+        assert!(
+            RoadLayout::new(&config::TrafficConfig::default(), (1.0, 1.0))
+                .metres_between((0.0, 0.0), (1.0, 1.0))
+                .is_none()
+        );
     }
 }

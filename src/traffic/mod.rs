@@ -16,9 +16,9 @@ mod track;
 mod tracker;
 
 pub use blobs::Blob;
-pub use consensus::{Consensus, Vote, consensus};
+pub use consensus::{Consensus, CropVote, consensus};
 pub use kalman::Seen;
-pub use layout::Layout;
+pub use layout::RoadLayout;
 pub use measurement::Detection;
 pub use motion::{Cells, Foreground, Motion};
 pub use track::{Counted, Moment, Track};

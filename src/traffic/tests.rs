@@ -101,7 +101,7 @@ fn road(vehicles: usize, chance: &mut Chance) -> Vec<Vehicle> {
     road
 }
 
-fn traffic() -> config::Traffic {
+fn traffic() -> config::TrafficConfig {
     serde_json::from_value(serde_json::json!({
         "lines": [{"name": "line", "from": [0, 0.6], "to": [1, 0.6], "forward": "down", "backward": "up"}],
         "passage_delay_ms": 500
@@ -271,7 +271,8 @@ fn where_the_detector_is_blind_motion_alone_counts() {
 fn swaying_leaves_shaking_and_light_make_no_vehicles() {
     let mut chance = Chance(3);
     let mut motion = Motion::default();
-    let mut tracker = Tracker::new(config::Traffic { lines: traffic().lines, ..config::Traffic::default() });
+    let mut tracker =
+        Tracker::new(config::TrafficConfig { lines: traffic().lines, ..config::TrafficConfig::default() });
     for frame in 0..700 {
         let now = f64::from(frame) / FPS;
         let (sway, light) = ((now * 5.0).sin() as f32, 1.0 + 0.2 * (now * 0.7).sin() as f32);

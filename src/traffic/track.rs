@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Stamp;
 use crate::frame::Rect;
 use crate::traffic::kalman::{BoxFilter, Seen};
-use crate::traffic::layout::{CountingLine, Layout, Point};
+use crate::traffic::layout::{CountingLine, Point, RoadLayout};
 use crate::traffic::measurement::Measurement;
 
 /// Score from which a detection is a high-score one and starts a track.
@@ -125,7 +125,7 @@ pub struct Track {
 
 impl Track {
     #[must_use]
-    pub fn new(id: u64, measurement: &Measurement, moment: &Moment, cut: (bool, bool), layout: &Layout) -> Self {
+    pub fn new(id: u64, measurement: &Measurement, moment: &Moment, cut: (bool, bool), layout: &RoadLayout) -> Self {
         let rect = measurement.rect;
         let side = |line: &CountingLine| (line.side(rect.centre()), line.half_extent(&rect));
         let mut track = Self {
@@ -373,7 +373,7 @@ impl Track {
     ///
     /// `already_there`: nobody saw it come, for it was there when the camera began. `ends`: no more pictures come.
     #[must_use]
-    pub fn crossing(&self, layout: &Layout, moment: &Moment, already_there: bool, ends: bool) -> Option<Counted> {
+    pub fn crossing(&self, layout: &RoadLayout, moment: &Moment, already_there: bool, ends: bool) -> Option<Counted> {
         let rect = self.rect();
         let crossings = layout.lines.iter().zip(&self.sides).filter_map(|(line, &(first, first_half))| {
             let (side, half) = (line.side(rect.centre()), line.half_extent(&rect));
@@ -422,7 +422,7 @@ impl Track {
 
     /// Without lines: whether it has moved through the picture.
     #[must_use]
-    pub fn passed_through(&self, layout: &Layout, picture: (f32, f32)) -> Option<Counted> {
+    pub fn passed_through(&self, layout: &RoadLayout, picture: (f32, f32)) -> Option<Counted> {
         let needed = (PASSAGE_SHARE_MIN * picture.0.hypot(picture.1)).max(self.rect().size().min(self.origin.size()));
         (layout.lines.is_empty() && self.displacement() >= needed).then(|| Counted {
             line: None,
@@ -435,7 +435,7 @@ impl Track {
 
     /// Kilometres an hour around the time when it was counted, where the ground is known.
     #[must_use]
-    pub fn speed_kmh(&self, layout: &Layout) -> Option<f32> {
+    pub fn speed_kmh(&self, layout: &RoadLayout) -> Option<f32> {
         let middle = self.counted.as_ref()?.at;
         let near: Vec<_> = self.places.iter().filter(|place| (place.at - middle).abs() <= 0.75).collect();
         let ((from_at, from), (to_at, to)) = (near.first()?.ground(), near.last()?.ground());

@@ -8,7 +8,7 @@ mod association;
 
 use crate::config;
 use crate::frame::Rect;
-use crate::traffic::layout::Layout;
+use crate::traffic::layout::RoadLayout;
 use crate::traffic::measurement::Detection;
 use crate::traffic::motion::Foreground;
 use crate::traffic::track::{Moment, Track};
@@ -51,8 +51,8 @@ pub struct FinishedTrack {
 
 /// All tracks of one camera.
 pub struct Tracker {
-    traffic: config::Traffic,
-    layout: Layout,
+    traffic: config::TrafficConfig,
+    layout: RoadLayout,
     picture: (f32, f32),
     tracks: Vec<Track>,
     /// Ended tracks that were counted, for finding doubles.
@@ -66,10 +66,10 @@ pub struct Tracker {
 
 impl Tracker {
     #[must_use]
-    pub fn new(traffic: config::Traffic) -> Self {
+    pub fn new(traffic: config::TrafficConfig) -> Self {
         Self {
             traffic,
-            layout: Layout::default(),
+            layout: RoadLayout::default(),
             picture: (0.0, 0.0),
             tracks: Vec::new(),
             ended: Vec::new(),
@@ -98,7 +98,7 @@ impl Tracker {
             // Another resolution: nothing of the old geometry holds.
             self.finish();
             self.picture = observation.picture;
-            self.layout = Layout::new(&self.traffic, observation.picture);
+            self.layout = RoadLayout::new(&self.traffic, observation.picture);
         }
         let elapsed = self.last.as_ref().map_or(0.0, |last| (observation.moment.at - last.at).max(0.0));
         if self.last.is_none() {

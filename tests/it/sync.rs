@@ -24,7 +24,7 @@ use vehicle_classifierd::clock::{Clock, Stamp, SystemClock};
 use vehicle_classifierd::metrics::Metrics;
 use vehicle_classifierd::record::{AuditEvent, Classification, Origin, Outcome, Passage, PictureFacts};
 use vehicle_classifierd::store::{Store, StoreSettings};
-use vehicle_classifierd::sync::{Parts, RedisSettings, Settings, Sync, encoder};
+use vehicle_classifierd::sync::{RedisSettings, Sync, SyncParts, SyncSettings, encoder};
 
 use crate::waiting::{PATIENCE, until, within};
 
@@ -117,9 +117,9 @@ impl Outbox {
         self.deliver_as(runtime, redis, settings())
     }
 
-    pub fn deliver_as(&self, runtime: &tokio::runtime::Runtime, redis: RedisSettings, settings: Settings) -> Sync {
+    pub fn deliver_as(&self, runtime: &tokio::runtime::Runtime, redis: RedisSettings, settings: SyncSettings) -> Sync {
         let _inside = runtime.enter();
-        let parts = Parts {
+        let parts = SyncParts {
             store: self.store.clone(),
             about: vec![("site", "test".into())],
             clock: self.clock.clone(),
@@ -130,8 +130,8 @@ impl Outbox {
 }
 
 /// Short waits; everything is kept.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> SyncSettings {
+    SyncSettings {
         batch_events_max: 100,
         linger: Duration::from_millis(5),
         health_interval: Duration::from_millis(300),

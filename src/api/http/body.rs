@@ -79,7 +79,7 @@ impl Form {
 
 /// What an upload endpoint takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct UploadShape {
     /// Names of the multipart fields that carry files; the first is the documented one.
     pub names: &'static [&'static str],
     /// Names of its text fields.
@@ -88,7 +88,7 @@ pub struct Wanted {
     pub bytes_max: u64,
 }
 
-impl Wanted {
+impl UploadShape {
     /// Of an endpoint that takes one picture.
     #[must_use]
     pub fn one_picture(api: &AppState) -> Self {
@@ -100,7 +100,7 @@ impl Wanted {
 ///
 /// # Errors
 /// Validation, payload too large, unsupported media type; unavailable when the memory for uploads is taken.
-pub async fn read_form(req: &mut Request, depot: &Depot, api: &AppState, wanted: Wanted) -> Result<Form> {
+pub async fn read_form(req: &mut Request, depot: &Depot, api: &AppState, wanted: UploadShape) -> Result<Form> {
     let deadline = Instant::now() + Duration::from_millis(api.config.api.request_timeout_ms);
     let content_type = header(req, &CONTENT_TYPE).unwrap_or_default().to_owned();
     let bytes_max = wanted.bytes_max + MULTIPART_OVERHEAD_BYTES;
@@ -139,7 +139,7 @@ pub async fn read_form(req: &mut Request, depot: &Depot, api: &AppState, wanted:
 struct Reading<'a> {
     api: &'a AppState,
     deadline: Instant,
-    wanted: Wanted,
+    wanted: UploadShape,
     form: Form,
     budget: Budget,
     bytes: u64,

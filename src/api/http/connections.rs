@@ -33,7 +33,7 @@ impl Open {
 
 impl Connections {
     #[must_use]
-    pub fn new(config: &config::Api, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &config::ApiConfig, metrics: Arc<Metrics>) -> Self {
         let idle = Duration::from_millis(config.idle_timeout_ms);
         let request = Duration::from_millis(config.request_timeout_ms);
         let limits = FuseConfig::default()

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::api::http::access::Caller;
-use crate::api::http::body::{Wanted, read_form};
+use crate::api::http::body::{UploadShape, read_form};
 use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::resources::wire::{
@@ -18,7 +18,6 @@ use crate::api::resources::wire::{
 use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::imaging::display_name;
-use crate::inference;
 use crate::inference::Upload;
 use crate::record::{Classification, Origin, Outcome};
 
@@ -55,7 +54,7 @@ pub async fn classify(req: &mut Request, depot: &mut Depot) -> Answer<Created<Cl
     let api = AppState::of(depot)?;
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let mut form = read_form(req, depot, &api, Wanted::one_picture(&api)).await?;
+    let mut form = read_form(req, depot, &api, UploadShape::one_picture(&api)).await?;
     let record = classified(&api, &user, form.files.remove(0).upload?).await?;
     let details = json!({ "model": record.model, "sha256": record.picture.sha256 });
     let event = api.audit(req, Some(&user), "vehicle.classify", &record.id, Outcome::Success, details);
@@ -81,7 +80,7 @@ fn recorded(
     api: &AppState,
     user: Option<String>,
     file_name: Option<String>,
-    answer: inference::Answer,
+    answer: crate::classifier::PictureAnswer,
 ) -> Classification {
     Classification {
         id: uuid::Uuid::new_v4().to_string(),
@@ -136,7 +135,7 @@ pub async fn classify_batch(req: &mut Request, depot: &mut Depot) -> Answer<Crea
     query::only(req, &[])?;
     let user = Caller::of(depot)?.name().to_owned();
     let limits = &api.config.api;
-    let wanted = Wanted {
+    let wanted = UploadShape {
         names: &["files", "file"],
         fields: &[],
         files_max: limits.batch_files_max,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::http::access::Caller;
-use crate::api::http::body::{Wanted, read_form};
+use crate::api::http::body::{UploadShape, read_form};
 use crate::api::http::error::Answer;
 use crate::api::http::query::{self, Format};
 use crate::api::page::PAGE_POLICY;
@@ -56,7 +56,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let api = AppState::of(depot)?;
     query::only(req, &["vehicle_id", "format"])?;
     let user = Caller::of(depot)?.name().to_owned();
-    let wanted = Wanted { fields: &["vehicle_id", "format"], ..Wanted::one_picture(&api) };
+    let wanted = UploadShape { fields: &["vehicle_id", "format"], ..UploadShape::one_picture(&api) };
     let mut form = read_form(req, depot, &api, wanted).await?;
     let (of_form, of_query) = (form.field("format"), query::text(req, "format"));
     let format =

@@ -119,7 +119,7 @@ pub struct Health {
     pub timestamp: Timestamp,
 }
 
-/// Answer of the live and ready probes.
+/// PictureAnswer of the live and ready probes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Probe {
     /// `live` or `ready`.
@@ -254,7 +254,7 @@ pub struct ImageFacts {
     pub sha256: String,
 }
 
-/// Answer of the batch endpoint.
+/// PictureAnswer of the batch endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchAnswer {
     pub summary: BatchSummary,

@@ -10,7 +10,7 @@ use super::*;
 use crate::capture::{Obscurity, format::RequestedMode};
 use crate::clock::Stamp;
 use crate::config::RequestedFormat;
-use crate::frame::{Encoding, Layout};
+use crate::frame::{Encoding, PixelLayout};
 
 /// What the fake camera does with the next frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Rig {
             opening: Duration::from_secs(900),
             farewell: milliseconds(60),
         };
-        let settings = Settings {
+        let settings = CaptureSettings {
             source,
             requested: RequestedMode { size: None, fps: 15.0, format: RequestedFormat::Auto },
             // Longer than a busy machine holds up a thread: a camera that is well must not miss it.
@@ -123,7 +123,7 @@ struct FakeCamera {
 impl FakeCamera {
     fn frame(&mut self, captured: Stamp, value: impl Fn(usize) -> u8) -> Frame {
         let bytes: Vec<u8> = (0..64 * 48).map(value).chain([128; 64 * 24]).collect();
-        let encoding = Encoding::Raw { layout: Layout::Nv12, width: 64, height: 48 };
+        let encoding = Encoding::Raw { layout: PixelLayout::Nv12, width: 64, height: 48 };
         self.sequence += 1;
         Frame { sequence: self.sequence, captured, bytes: bytes.into(), encoding, label: "fake".into() }
     }
@@ -299,7 +299,7 @@ fn frames_come_until_the_replay_ends_and_a_missing_one_is_reported() {
         std::fs::write(directory.path().join(name), name).unwrap();
     }
     let start = |source: String, take: Taker| {
-        let settings = Settings {
+        let settings = CaptureSettings {
             source: source.parse().unwrap(),
             requested: RequestedMode { size: None, fps: 15.0, format: RequestedFormat::Auto },
             frame_deadline: Duration::from_secs(5),

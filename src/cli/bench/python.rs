@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::classifier::LoadedModel;
+use crate::classifier::PictureClassifier;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::{ROUNDS_MIN, invoke_batch, milliseconds};
 use crate::cli::quiet::with_classifier;
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
-use crate::inference::Step;
 
 const SCRIPT: &str = include_str!("litert.py");
 /// Invocations of one runtime before it is the other's turn.
@@ -87,13 +87,13 @@ pub fn compare(python: &Path, model: &LoadedModel, share: Duration) -> Result<Co
     };
     let (mut here, mut there) = (Vec::new(), Vec::new());
     let measured = with_classifier(model, 1, |classifier| {
-        let mut step = Step::new(classifier, &model.manifest, Limits { pixels_max: 0 });
+        let mut classifier = PictureClassifier::new(classifier, &model.manifest, Limits { pixels_max: 0 });
         // The first batch of each warms up.
-        invoke_batch(&mut step, model, BATCH)?;
+        invoke_batch(&mut classifier, model, BATCH)?;
         theirs(&mut Vec::new()).map_err(broken)?;
         let end = Instant::now() + share;
         while here.len() < ROUNDS_MIN * BATCH || Instant::now() < end {
-            here.extend(invoke_batch(&mut step, model, BATCH)?);
+            here.extend(invoke_batch(&mut classifier, model, BATCH)?);
             theirs(&mut there).map_err(broken)?;
         }
         Ok::<(), Error>(())

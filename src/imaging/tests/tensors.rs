@@ -5,7 +5,7 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::sample::*;
 use crate::frame::Fit;
-use crate::imaging::{Picture, Region, Target, Tensoriser};
+use crate::imaging::{CropRegion, Picture, Target, Tensoriser};
 
 /// A picture whose every pixel differs; the recorded values below are what Pillow 13.0 makes of it.
 fn ramps() -> RgbImage {
@@ -49,7 +49,7 @@ fn the_resize_is_pillows_bilinear() {
         128, 165, 98, 132, 105, 152, 125, 181, 99, 153, 138, 148, 126, 87, 158, 139, 65, 101, 132, 75, 144, 133, 63,
         123, 140, 60, 172, 128, 84, 137, 130, 112, 117, 132, 137, 137, 133,
     ];
-    let region = Region { x: 3, y: 2, width: 20, height: 21 };
+    let region = CropRegion { x: 3, y: 2, width: 20, height: 21 };
     let tensor = tensoriser.tensor_of_region(&picture, region, &target(5, 4, Fit::Stretch)).unwrap();
     assert_recorded("region", tensor, &part);
     let square = [
@@ -67,7 +67,7 @@ fn small_pictures_grow() {
         2, 10, 4, 0, 12, 4, 1, 15, 5, 2, 19, 6, 3, 22, 7, 4, 24, 8, 5, 13, 5, 0, 15, 5, 1, 18, 6, 2, 22, 7, 4, 25, 8,
         5, 27, 9, 6,
     ];
-    let corner = Region { x: 0, y: 0, width: 3, height: 2 };
+    let corner = CropRegion { x: 0, y: 0, width: 3, height: 2 };
     let mut tensoriser = Tensoriser::default();
     let tensor = tensoriser.tensor_of_region(&png(ramps()), corner, &target(6, 4, Fit::Stretch)).unwrap();
     assert_recorded("grown", tensor, &recorded);
@@ -124,7 +124,7 @@ fn a_centre_crop_of_another_shape_keeps_the_middle() {
 #[test]
 fn turning_the_tensor_is_turning_the_picture() {
     let upright = png(ramps());
-    let region = Region { x: 5, y: 1, width: 30, height: 17 };
+    let region = CropRegion { x: 5, y: 1, width: 30, height: 17 };
     let mut tensoriser = Tensoriser::default();
     for value in 1..=8 {
         let orientation = Orientation::from_exif(value).unwrap();
@@ -159,7 +159,7 @@ fn regions_outside_and_empty_targets_are_errors() {
     let mut tensoriser = Tensoriser::default();
     let bad = [(0, 0, 25, 1), (1, 0, 24, 16), (0, 16, 1, 1), (0, 0, 0, 4), (u32::MAX, 0, 2, 2), (3, u32::MAX, 1, 1)];
     for (x, y, width, height) in bad {
-        let region = Region { x, y, width, height };
+        let region = CropRegion { x, y, width, height };
         let result = tensoriser.tensor_of_region(&picture, region, &target(4, 4, Fit::Stretch));
         assert!(result.is_err_and(|error| error.message().contains("not within the picture of 24 × 16")), "{region:?}");
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::ledger::passage;
 use super::{Fixture, classification, event, report, stamp};
 use crate::clock::Stamp;
-use crate::store::retention::{Keep, Kind, Step, step};
+use crate::store::retention::{Keep, RecordKind, RetentionStep, step};
 
 const DAY: i64 = 86_400;
 const EVERYTHING: Keep = Keep { age_max: None, bytes_max: u64::MAX };
@@ -17,14 +17,17 @@ fn aged(days: u64) -> Keep {
 }
 
 /// Steps until nothing more is to go; what they did together.
-fn apply(fixture: &Fixture, kind: Kind, keep: Keep, now: Option<i64>) -> Step {
-    let mut total = Step::default();
+fn apply(fixture: &Fixture, kind: RecordKind, keep: Keep, now: Option<i64>) -> RetentionStep {
+    let mut total = RetentionStep::default();
     loop {
         let at = stamp(now.unwrap_or_default());
         let done =
             fixture.store.write(move |connection| step(connection, kind, keep, now.map(|_| &at), &at)).wait().unwrap();
-        total =
-            Step { deleted: total.deleted + done.deleted, undelivered: total.undelivered + done.undelivered, ..done };
+        total = RetentionStep {
+            deleted: total.deleted + done.deleted,
+            undelivered: total.undelivered + done.undelivered,
+            ..done
+        };
         if !done.more {
             return total;
         }
@@ -54,7 +57,7 @@ proptest! {
         for (number, (days, synced)) in rows.iter().enumerate() {
             add_classification(&fixture, &number.to_string(), days * DAY, *synced);
         }
-        let done = apply(&fixture, Kind::Classifications, aged(30), Some(60 * DAY));
+        let done = apply(&fixture, RecordKind::Classifications, aged(30), Some(60 * DAY));
         let old = |(days, synced): &(i64, bool)| *synced && *days < 30;
         let expected = rows.iter().rposition(old).map_or(0, |last| last + 1);
         prop_assert_eq!(done.deleted as usize, expected);
@@ -68,9 +71,9 @@ proptest! {
         for number in 0..count {
             add_classification(&fixture, &number.to_string(), 0, true);
         }
-        let before = apply(&fixture, Kind::Classifications, EVERYTHING, None).bytes;
+        let before = apply(&fixture, RecordKind::Classifications, EVERYTHING, None).bytes;
         let limit = (before as f64 * part) as u64;
-        let done = apply(&fixture, Kind::Classifications, Keep { bytes_max: limit, ..EVERYTHING }, None);
+        let done = apply(&fixture, RecordKind::Classifications, Keep { bytes_max: limit, ..EVERYTHING }, None);
         let row = before / count as u64;
         prop_assert!(done.bytes <= limit);
         prop_assert!(done.deleted == 0 && limit >= before || done.bytes + 2 * row > limit, "{:?} of {}", done, limit);
@@ -116,9 +119,9 @@ proptest! {
                     (day, newest) = (day + count / 50 + 1, newest + count);
                 }
                 Life::Age(days) => {
-                    newest += i64::from(apply(&fixture, Kind::Audit, aged(days), Some(day * DAY)).deleted > 0);
+                    newest += i64::from(apply(&fixture, RecordKind::Audit, aged(days), Some(day * DAY)).deleted > 0);
                 }
-                Life::Bytes(bytes_max) => drop(apply(&fixture, Kind::Audit, Keep { bytes_max, ..EVERYTHING }, None)),
+                Life::Bytes(bytes_max) => drop(apply(&fixture, RecordKind::Audit, Keep { bytes_max, ..EVERYTHING }, None)),
                 Life::ClockBack(days) => day -= days,
             }
             let check = fixture.store.verify_audit().wait().unwrap();
@@ -135,10 +138,10 @@ proptest! {
 fn nothing_is_too_old_by_a_clock_that_is_not_trusted() {
     let fixture = Fixture::new();
     add_classification(&fixture, "a", 0, true);
-    assert_eq!(apply(&fixture, Kind::Classifications, aged(1), None).deleted, 0);
+    assert_eq!(apply(&fixture, RecordKind::Classifications, aged(1), None).deleted, 0);
     // Back in time: nothing is too old either.
-    assert_eq!(apply(&fixture, Kind::Classifications, aged(1), Some(-900 * DAY)).deleted, 0);
-    assert_eq!(apply(&fixture, Kind::Classifications, aged(1), Some(2 * DAY)).deleted, 1);
+    assert_eq!(apply(&fixture, RecordKind::Classifications, aged(1), Some(-900 * DAY)).deleted, 0);
+    assert_eq!(apply(&fixture, RecordKind::Classifications, aged(1), Some(2 * DAY)).deleted, 1);
 }
 
 #[test]
@@ -157,17 +160,17 @@ fn each_kind_goes_by_age_and_counts_stay() {
             .unwrap();
     }
     let now = Some(120 * DAY);
-    assert_eq!(apply(&fixture, Kind::Crops, aged(10), now).deleted, 110);
+    assert_eq!(apply(&fixture, RecordKind::Crops, aged(10), now).deleted, 110);
     assert_eq!((fixture.count("passages"), fixture.count("passage_crops")), (120, 10));
-    assert_eq!(apply(&fixture, Kind::Passages, aged(5), now).deleted, 115);
+    assert_eq!(apply(&fixture, RecordKind::Passages, aged(5), now).deleted, 115);
     assert_eq!((fixture.count("passages"), fixture.count("passage_crops")), (5, 5));
     let counts: i64 = fixture
         .outside()
         .query_row("SELECT sum(vehicles) FROM counts WHERE width_s = 86400", [], |row| row.get(0))
         .unwrap();
     assert_eq!(counts, 120);
-    assert_eq!(apply(&fixture, Kind::Reports, aged(20), now).deleted, 100);
-    assert_eq!(apply(&fixture, Kind::Audit, aged(20), now).deleted, 100);
+    assert_eq!(apply(&fixture, RecordKind::Reports, aged(20), now).deleted, 100);
+    assert_eq!(apply(&fixture, RecordKind::Audit, aged(20), now).deleted, 100);
     let check = store.verify_audit().wait().unwrap();
     assert_eq!((check.first_broken, check.dropped_through), (None, 100));
     assert_eq!(store.check().wait().unwrap(), Vec::<String>::new());
@@ -184,10 +187,10 @@ fn the_outbox_gives_up_what_was_delivered_first() {
              UPDATE outbox_head SET acked = 600;",
         )
         .unwrap();
-    let all = apply(&fixture, Kind::Outbox, EVERYTHING, None).bytes;
-    let half = apply(&fixture, Kind::Outbox, Keep { bytes_max: all / 2, ..EVERYTHING }, None);
+    let all = apply(&fixture, RecordKind::Outbox, EVERYTHING, None).bytes;
+    let half = apply(&fixture, RecordKind::Outbox, Keep { bytes_max: all / 2, ..EVERYTHING }, None);
     assert_eq!((half.deleted, half.undelivered), (500, 0));
-    let less = apply(&fixture, Kind::Outbox, Keep { bytes_max: all / 10, ..EVERYTHING }, None);
+    let less = apply(&fixture, RecordKind::Outbox, Keep { bytes_max: all / 10, ..EVERYTHING }, None);
     assert_eq!((less.deleted, less.undelivered), (400, 300));
 }
 
@@ -210,7 +213,7 @@ fn the_estimate_is_about_what_sqlite_uses() {
     for n in 0..600 {
         store.record_passage(passage(&uuid::Uuid::new_v4().to_string(), n)).wait().unwrap();
     }
-    for kind in [Kind::Classifications, Kind::Passages, Kind::Reports, Kind::Audit] {
+    for kind in [RecordKind::Classifications, RecordKind::Passages, RecordKind::Reports, RecordKind::Audit] {
         let estimate = apply(&fixture, kind, EVERYTHING, None).bytes;
         let sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = ?1)";
         let used: i64 = fixture.outside().query_row(sql, [kind.table()], |row| row.get(0)).unwrap();

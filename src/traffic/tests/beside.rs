@@ -3,7 +3,7 @@
 use super::*;
 
 /// From the bottom to the top, so that `forward` is to the right.
-fn upright() -> config::Traffic {
+fn upright() -> config::TrafficConfig {
     serde_json::from_value(serde_json::json!({
         "lines": [{"name": "line", "from": [0.5, 1], "to": [0.5, 0], "forward": "right", "backward": "left"}],
         "passage_delay_ms": 500

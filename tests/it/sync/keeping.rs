@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vehicle_classifierd::sync::Settings;
+use vehicle_classifierd::sync::SyncSettings;
 
 use super::server::Server;
 use super::{Outbox, PATIENCE, redis_settings, runtime, settings, until};
@@ -11,7 +11,7 @@ use super::{Outbox, PATIENCE, redis_settings, runtime, settings, until};
 fn the_stream_is_trimmed_to_about_so_many_events() {
     let server = Server::start(&[]);
     let (mut outbox, runtime) = (Outbox::new(), runtime());
-    let keep = Settings { stream_events_max: 300, ..settings() };
+    let keep = SyncSettings { stream_events_max: 300, ..settings() };
     let sync = outbox.deliver_as(&runtime, redis_settings(&server.url()), keep);
     outbox.record(2_000);
     outbox.settle(PATIENCE);
@@ -26,7 +26,7 @@ fn the_stream_is_trimmed_to_about_so_many_events() {
 fn events_that_are_too_old_leave_the_stream() {
     let server = Server::start(&[]);
     let (mut outbox, runtime) = (Outbox::new(), runtime());
-    let keep = Settings { stream_age_max: Some(Duration::from_hours(1)), ..settings() };
+    let keep = SyncSettings { stream_age_max: Some(Duration::from_hours(1)), ..settings() };
     let sync = outbox.deliver_as(&runtime, redis_settings(&server.url()), keep);
     outbox.record_old(350, Duration::from_hours(2));
     outbox.settle(PATIENCE);
@@ -40,7 +40,7 @@ fn events_that_are_too_old_leave_the_stream() {
 fn what_is_kept_for_a_server_that_loses_data_is_bounded_and_sent_as_far_as_it_goes() {
     let server = Server::start(&[]);
     let (mut outbox, runtime) = (Outbox::new(), runtime());
-    let keep = Settings { resend_events_max: 50, ..settings() };
+    let keep = SyncSettings { resend_events_max: 50, ..settings() };
     let sync = outbox.deliver_as(&runtime, redis_settings(&server.url()), keep);
     outbox.record(400);
     outbox.settle(PATIENCE);
@@ -58,7 +58,7 @@ fn what_is_kept_for_a_server_that_loses_data_is_bounded_and_sent_as_far_as_it_go
 fn a_stop_delivers_what_still_waits() {
     let server = Server::start(&[]);
     let (mut outbox, runtime) = (Outbox::new(), runtime());
-    let keep = Settings { linger: Duration::from_hours(1), health_interval: Duration::from_hours(1), ..settings() };
+    let keep = SyncSettings { linger: Duration::from_hours(1), health_interval: Duration::from_hours(1), ..settings() };
     outbox.record(1);
     let sync = outbox.deliver_as(&runtime, redis_settings(&server.url()), keep);
     outbox.settle(PATIENCE);

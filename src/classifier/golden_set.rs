@@ -3,8 +3,7 @@
 
 use image::{ImageFormat, RgbImage, imageops};
 
-use super::Step;
-use crate::classifier::{LoadedModel, ModelsDirectory, with_classifier};
+use crate::classifier::{LoadedModel, ModelsDirectory, PictureClassifier, with_classifier};
 use crate::imaging::Limits;
 
 /// A variant of the golden picture, and the recorded answer.
@@ -57,7 +56,7 @@ fn the_golden_set_gets_the_answers_that_training_recorded() {
     let model = shipped();
     let whole = image::load_from_memory(&model.golden_picture).unwrap().to_rgb8();
     with_classifier(&model, 1, |classifier| {
-        let mut step = Step::new(classifier, &model.manifest, Limits { pixels_max: 1_000_000 });
+        let mut step = PictureClassifier::new(classifier, &model.manifest, Limits { pixels_max: 1_000_000 });
         for (name, variant, value, confidence) in CASES {
             let answer = step.classify(&png(&variant(&whole)), name).unwrap();
             let found = answer.of_type().unwrap();

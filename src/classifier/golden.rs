@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::classifier::{GoldenLogit, GoldenPattern, LoadedDetector, LoadedModel, TfliteDetector, with_classifier};
+use crate::classifier::{
+    GoldenLogit, GoldenPattern, LoadedDetector, LoadedModel, PictureClassifier, TfliteDetector, Timings,
+    with_classifier,
+};
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
-use crate::inference::Settings;
-use crate::inference::step::{Step, Timings};
 
 /// A passed golden test.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl GoldenResult {
 ///
 /// # Errors
 /// Validation, saying what was expected and what came.
-pub fn golden_test(step: &mut Step<'_>, model: &LoadedModel) -> Result<GoldenResult> {
+pub fn golden_test(step: &mut PictureClassifier<'_>, model: &LoadedModel) -> Result<GoldenResult> {
     check_pattern(step, model)?;
     check_picture(step, model)
 }
@@ -38,10 +39,9 @@ pub fn golden_test(step: &mut Step<'_>, model: &LoadedModel) -> Result<GoldenRes
 ///
 /// # Errors
 /// As [`golden_test`], and what building an interpreter said.
-pub fn run_golden_test(model: &LoadedModel, settings: &Settings) -> Result<GoldenResult> {
-    let limits = Limits { pixels_max: settings.picture_pixels_max };
-    with_classifier(model, settings.threads, |classifier| {
-        golden_test(&mut Step::new(classifier, &model.manifest, limits), model)
+pub fn run_golden_test(model: &LoadedModel, threads: usize, limits: Limits) -> Result<GoldenResult> {
+    with_classifier(model, threads, |classifier| {
+        golden_test(&mut PictureClassifier::new(classifier, &model.manifest, limits), model)
     })?
 }
 
@@ -67,7 +67,7 @@ pub fn run_detector_golden_test(detector: &mut TfliteDetector<'_>, model: &Loade
     )))
 }
 
-fn check_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
+fn check_pattern(step: &mut PictureClassifier<'_>, model: &LoadedModel) -> Result<()> {
     let (pattern, output) = (&model.manifest.golden.pattern, &model.manifest.output);
     let logits = step.invoke(&GoldenPattern::tensor(model.manifest.input.elements()))?;
     for recorded in &pattern.top {
@@ -85,7 +85,7 @@ fn check_pattern(step: &mut Step<'_>, model: &LoadedModel) -> Result<()> {
     Ok(())
 }
 
-fn check_picture(step: &mut Step<'_>, model: &LoadedModel) -> Result<GoldenResult> {
+fn check_picture(step: &mut PictureClassifier<'_>, model: &LoadedModel) -> Result<GoldenResult> {
     let golden = &model.manifest.golden.picture;
     let answer = step.classify(&model.golden_picture, &golden.file)?;
     for (attribute, expected) in &golden.expected {

@@ -9,12 +9,11 @@ use crate::classifier::{Classifier, Manifest, predictions};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::imaging::{self, Declared, Limits, Picture, Target, Tensoriser};
-use crate::inference::Upload;
 use crate::record::{PictureFacts, Prediction};
 
 /// What became of one picture.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct PictureAnswer {
     /// Name and version of the model that answered.
     pub model: String,
     pub model_version: String,
@@ -23,7 +22,7 @@ pub struct Answer {
     pub timings: Timings,
 }
 
-impl Answer {
+impl PictureAnswer {
     /// The confidence of the `type` prediction, which every manifest has.
     #[must_use]
     pub fn confidence(&self) -> f32 {
@@ -59,41 +58,40 @@ impl Timings {
 }
 
 /// A classifier with the buffers and limits around it; one a thread.
-pub struct Step<'a> {
+pub struct PictureClassifier<'a> {
     classifier: &'a mut dyn Classifier,
     manifest: &'a Manifest,
     tensoriser: Tensoriser,
     limits: Limits,
 }
 
-impl<'a> Step<'a> {
+impl<'a> PictureClassifier<'a> {
     pub fn new(classifier: &'a mut dyn Classifier, manifest: &'a Manifest, limits: Limits) -> Self {
         Self { classifier, manifest, tensoriser: Tensoriser::default(), limits }
     }
 
-    /// Classifies an upload: what its name and its declared type say must agree with its content.
+    /// Classifies a picture whose declared name and media type must agree with its content.
     ///
     /// # Errors
     /// Unsupported media type, payload too large or validation for the picture; internal for the runtime.
-    pub fn classify_upload(&mut self, upload: &Upload) -> Result<Answer> {
-        let declared = Declared { file_name: upload.file_name.as_deref(), media_type: upload.media_type.as_deref() };
-        imaging::check_declared(&upload.bytes, &declared)?;
-        self.classify(&upload.bytes, &imaging::display_name(upload.file_name.as_deref()))
+    pub fn classify_declared(&mut self, bytes: &[u8], declared: &Declared<'_>) -> Result<PictureAnswer> {
+        imaging::check_declared(bytes, declared)?;
+        self.classify(bytes, &imaging::display_name(declared.file_name))
     }
 
     /// Classifies a whole picture; `label` names it in messages.
     ///
     /// # Errors
-    /// As [`Self::classify_upload`].
-    pub fn classify(&mut self, bytes: &[u8], label: &str) -> Result<Answer> {
+    /// As [`Self::classify_declared`].
+    pub fn classify(&mut self, bytes: &[u8], label: &str) -> Result<PictureAnswer> {
         self.guarded(bytes, label, |limits| imaging::decode(bytes, label, limits))
     }
 
     /// Classifies a whole camera frame.
     ///
     /// # Errors
-    /// As [`Self::classify_upload`].
-    pub fn classify_frame(&mut self, frame: &Frame) -> Result<Answer> {
+    /// As [`Self::classify_declared`].
+    pub fn classify_frame(&mut self, frame: &Frame) -> Result<PictureAnswer> {
         self.guarded(&frame.bytes, &frame.label, |limits| imaging::decode_frame(frame, limits))
     }
 
@@ -102,7 +100,7 @@ impl<'a> Step<'a> {
         bytes: &[u8],
         label: &str,
         decode: impl FnOnce(&Limits) -> Result<Picture>,
-    ) -> Result<Answer> {
+    ) -> Result<PictureAnswer> {
         // A panic in a decoder must cost one picture, not the worker.
         catch_unwind(AssertUnwindSafe(|| self.run(bytes, decode))).unwrap_or_else(|_| {
             Err(Error::internal(format!(
@@ -111,7 +109,7 @@ impl<'a> Step<'a> {
         })
     }
 
-    fn run(&mut self, bytes: &[u8], decode: impl FnOnce(&Limits) -> Result<Picture>) -> Result<Answer> {
+    fn run(&mut self, bytes: &[u8], decode: impl FnOnce(&Limits) -> Result<Picture>) -> Result<PictureAnswer> {
         let start = Instant::now();
         let picture = decode(&self.limits)?;
         let sha256 = hex::encode(Sha256::digest(bytes));
@@ -129,7 +127,7 @@ impl<'a> Step<'a> {
             format: picture.source().name().to_owned(),
             sha256,
         };
-        Ok(Answer {
+        Ok(PictureAnswer {
             model: self.manifest.name.clone(),
             model_version: self.manifest.version.clone(),
             predictions: predictions(self.manifest, &logits),
