@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use crate::clock::{Clock, Stamp};
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::record::{CoverageSpan, Gap};
 use crate::store::{Pending, Store};
 
@@ -164,7 +164,7 @@ impl CoverageLog {
     fn let_go(&mut self) {
         let excess = self.spans.len().saturating_sub(SPANS_MAX);
         if excess > 0 {
-            self.metrics.count_limit("watch_spans");
+            self.metrics.count_limit(Limit::WatchSpans);
             self.spans.drain(..excess);
         }
     }

@@ -1,4 +1,4 @@
-//! LogConfig lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
+//! Log lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};

@@ -10,8 +10,10 @@ use prometheus::{
 
 use crate::error::{Error, ErrorKind, Result};
 
+mod limit;
 mod sync;
 
+pub use limit::Limit;
 pub use sync::SyncMetrics;
 
 const PREFIX: &str = "vehicle_classifier";
@@ -20,27 +22,6 @@ const PREFIX: &str = "vehicle_classifier";
 const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// 0.5 ms … 2 s: one stage of a classification on anything from a desktop to a Cortex-A53.
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
-
-/// Named limits that requests can hit: on a dashboard from the start.
-const LIMITS: [&str; 17] = [
-    "batch_files",
-    "client_gone",
-    "connections",
-    "connections_per_address",
-    "header_bytes",
-    "idle_timeout",
-    "login_rate",
-    "password_checks",
-    "request_rate",
-    "request_timeout",
-    "store_list_queue",
-    "store_queue",
-    "store_read_queue",
-    "store_read_time",
-    "upload_bytes",
-    "upload_memory",
-    "upload_queue",
-];
 
 /// The series; fields are named after them.
 pub struct Metrics {
@@ -140,8 +121,8 @@ impl Metrics {
         for kind in ErrorKind::ALL {
             metrics.errors.with_label_values(&[kind.facts().label]);
         }
-        for limit in LIMITS {
-            metrics.limit_hits.with_label_values(&[limit]);
+        for limit in Limit::ALL {
+            metrics.limit_hits.with_label_values(&[limit.name()]);
         }
         for result in ["captured", "dropped", "stale", "invalid", "still", "analysed"] {
             metrics.frames.with_label_values(&[result]);
@@ -235,8 +216,8 @@ impl Metrics {
     }
 
     /// Counts one hit of the named limit.
-    pub fn count_limit(&self, limit: &str) {
-        self.limit_hits.with_label_values(&[limit]).inc();
+    pub fn count_limit(&self, limit: Limit) {
+        self.limit_hits.with_label_values(&[limit.name()]).inc();
     }
 
     /// Prometheus text format, version 0.0.4.
@@ -333,6 +314,17 @@ mod tests {
         let text = String::from_utf8(Metrics::new().unwrap().render().unwrap()).unwrap();
         assert!(text.contains("vehicle_classifier_errors_total{error_type=\"unavailable\"} 0"), "{text}");
         assert!(text.contains("vehicle_classifier_build_info{"), "{text}");
+    }
+
+    #[test]
+    fn every_limit_is_on_a_dashboard_from_the_start() {
+        let text = String::from_utf8(Metrics::new().unwrap().render().unwrap()).unwrap();
+        for limit in ["count_intervals", "event_clients", "stream_clients", "store_held", "picture_pixels"] {
+            let line = format!("vehicle_classifier_limit_hits_total{{limit=\"{limit}\"}} 0");
+            assert!(text.contains(&line), "{line}");
+        }
+        let named = include_str!("metrics/limit.rs").matches(" => \"").count();
+        assert_eq!(Limit::ALL.len(), named, "a limit has a name and does not stand in ALL");
     }
 
     #[test]

@@ -39,6 +39,15 @@ pub struct Limits {
     pub pixels_max: u64,
 }
 
+/// Detail of the error for a picture with too many pixels.
+const PIXELS_MAX: &str = "pixels_max";
+
+/// Whether the picture was refused for its number of pixels.
+#[must_use]
+pub fn has_too_many_pixels(error: &Error) -> bool {
+    error.kind() == ErrorKind::PayloadTooLarge && error.details().contains_key(PIXELS_MAX)
+}
+
 impl Limits {
     /// Checks the size a header tells.
     pub(super) fn check(self, (width, height): PixelSize, label: &str) -> Result<()> {
@@ -57,7 +66,7 @@ impl Limits {
             )
             .detail("width", width)
             .detail("height", height)
-            .detail("pixels_max", self.pixels_max));
+            .detail(PIXELS_MAX, self.pixels_max));
         }
         if width > SIDE_MAX || height > SIDE_MAX {
             return Err(Error::new(

@@ -21,7 +21,7 @@ mod tests;
 mod thumbnail;
 
 pub use declared::{Declared, check_declared, display_name};
-pub use decode::{Limits, decode};
+pub use decode::{Limits, decode, has_too_many_pixels};
 pub use overlay::{jpeg_of, jpeg_of_region};
 pub use picture::{CropRegion, Picture, Source};
 pub use raw::decode_frame;

@@ -17,7 +17,7 @@ use crate::classifier::{
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::imaging;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 
 mod queues;
 #[cfg(test)]
@@ -242,7 +242,7 @@ impl Worker {
             match work {
                 Work::Upload(upload, reply) => {
                     if reply.is_closed() {
-                        self.metrics.count_limit("client_gone");
+                        self.metrics.count_limit(Limit::ClientGone);
                     } else {
                         // Nobody listens when the client left meanwhile.
                         let _ = reply.send(self.upload(classifier, &upload));
@@ -256,7 +256,7 @@ impl Worker {
 
     fn upload(&self, classifier: &mut PictureClassifier<'_>, upload: &Upload) -> Result<PictureAnswer> {
         if Instant::now() >= upload.deadline {
-            self.metrics.count_limit("request_timeout");
+            self.metrics.count_limit(Limit::RequestTimeout);
             return Err(Error::unavailable(
                 "The picture waited too long for a worker; try again later.",
                 Duration::from_secs(1),
@@ -264,7 +264,8 @@ impl Worker {
         }
         let declared =
             imaging::Declared { file_name: upload.file_name.as_deref(), media_type: upload.media_type.as_deref() };
-        let answer = classifier.classify_declared(&upload.bytes, &declared)?;
+        let answer =
+            classifier.classify_declared(&upload.bytes, &declared).inspect_err(|error| self.count_refused(error))?;
         self.observe(&answer);
         Ok(answer)
     }
@@ -279,9 +280,18 @@ impl Worker {
         let answer = classifier.classify_frame(&waiting.frame);
         match &answer {
             Ok(answer) => self.observe(answer),
-            Err(_) => self.metrics.frames.with_label_values(&["invalid"]).inc(),
+            Err(error) => {
+                self.count_refused(error);
+                self.metrics.frames.with_label_values(&["invalid"]).inc();
+            }
         }
         (self.sink)(waiting.frame, answer);
+    }
+
+    fn count_refused(&self, error: &Error) {
+        if imaging::has_too_many_pixels(error) {
+            self.metrics.count_limit(Limit::PicturePixels);
+        }
     }
 
     fn observe(&self, answer: &PictureAnswer) {

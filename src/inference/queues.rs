@@ -10,7 +10,7 @@ use crate::classifier::PictureAnswer;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::inference::Upload;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 
 pub(super) type AnswerSender = oneshot::Sender<Result<PictureAnswer>>;
 
@@ -58,7 +58,7 @@ impl Queues {
             state.uploads.retain(|(_, reply)| !reply.is_closed());
         }
         if state.uploads.len() >= self.queue_depth_max {
-            self.metrics.count_limit("upload_queue");
+            self.metrics.count_limit(Limit::UploadQueue);
             let message = format!("All {} places for uploads are taken; try again in a second.", self.queue_depth_max);
             return Err(Error::unavailable(message, Duration::from_secs(1)));
         }
@@ -115,7 +115,7 @@ impl Queues {
     }
 
     fn show_depth(&self, state: &State) {
-        for (queue, depth) in [("uploads", state.uploads.len()), ("camera", usize::from(state.camera.is_some()))] {
+        for (queue, depth) in [("uploads", state.uploads.len()), ("pictures", usize::from(state.camera.is_some()))] {
             self.metrics.queue_depth.with_label_values(&[queue]).set(i64::try_from(depth).unwrap_or(i64::MAX));
         }
     }

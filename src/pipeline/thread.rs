@@ -10,7 +10,8 @@ use crate::classifier::{
 };
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::metrics::Metrics;
+use crate::imaging::has_too_many_pixels;
+use crate::metrics::{Limit, Metrics};
 use crate::pipeline::analyser::{Analyser, AnalyserSettings, Analysis, CropClassifier, Followed};
 use crate::pipeline::mailbox::{Mailbox, Offered, Waiting};
 use crate::record::Passage;
@@ -218,6 +219,9 @@ impl Run {
                 quiet
             }
             Err(error) => {
+                if has_too_many_pixels(&error) {
+                    metrics.count_limit(Limit::PicturePixels);
+                }
                 metrics.frames.with_label_values(&["invalid"]).inc();
                 tracing::warn!("camera: {}", error.chain());
                 false

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::store::queue::Job;
 
 pub(super) struct Held {
@@ -32,7 +32,7 @@ impl Held {
     pub(super) fn keep(&mut self, job: Box<dyn Job>, failure: Option<&Error>) -> Option<Box<dyn Job>> {
         let Some(bytes) = job.worth_keeping(failure) else { return Some(job) };
         if self.bytes + bytes > self.bytes_max {
-            self.metrics.count_limit("store_held");
+            self.metrics.count_limit(Limit::StoreHeld);
             return Some(job);
         }
         self.bytes += bytes;

@@ -66,7 +66,7 @@ pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
 pub use wear::{WriteVolume, bytes_written};
 
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use condition::{Condition, Reader};
 use failure::stopping;
 use held::Held;
@@ -179,20 +179,20 @@ impl Store {
         let condition = Arc::new(condition);
         let mut threads = Threads::default();
 
-        let (reads, jobs) = Queue::new("store_read", "store_read_queue", settings.queue_depth_max, &metrics);
+        let (reads, jobs) = Queue::new("store_read", Limit::StoreReadQueue, settings.queue_depth_max, &metrics);
         for number in 0..settings.readers.max(1) {
             let reader = Reader::open(&condition, false)?;
             threads.readers.push(reading(format!("store-read-{number}"), reader, &condition, jobs.shared(), &metrics)?);
         }
-        let (lists, jobs) = Queue::new("store_list", "store_list_queue", settings.queue_depth_max, &metrics);
+        let (lists, jobs) = Queue::new("store_list", Limit::StoreListQueue, settings.queue_depth_max, &metrics);
         let reader = Reader::open(&condition, false)?;
         threads.readers.push(reading("store-list".into(), reader, &condition, jobs, &metrics)?);
         let (maintenance, jobs) =
-            Queue::new("store_maintenance", "store_maintenance_queue", MAINTENANCE_DEPTH_MAX, &metrics);
+            Queue::new("store_maintenance", Limit::StoreMaintenanceQueue, MAINTENANCE_DEPTH_MAX, &metrics);
         let reader = Reader::open(&condition, true)?;
         threads.readers.push(reading("store-maintain".into(), reader, &condition, jobs, &metrics)?);
 
-        let (writes, jobs) = Queue::new("store", "store_queue", settings.queue_depth_max, &metrics);
+        let (writes, jobs) = Queue::new("store", Limit::StoreQueue, settings.queue_depth_max, &metrics);
         let heartbeat = Arc::new(Heartbeat::default());
         let recorded = Arc::new(Notify::new());
         let writer = Writer {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::store::condition::{Condition, READ_TIME_MAX, Reader};
 use crate::store::failure::{RETRY_SOON, is_damage, no_database, stopping};
 use crate::store::pending::Pending;
@@ -131,7 +131,7 @@ pub(super) struct Queue {
     /// Label of the queue's depth.
     queue: &'static str,
     /// Label of the limit that a full queue hits.
-    limit: &'static str,
+    limit: Limit,
     /// None once closed, which lets the threads finish the queue and end.
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     metrics: Arc<Metrics>,
@@ -152,12 +152,7 @@ pub(super) struct Jobs {
 }
 
 impl Queue {
-    pub(super) fn new(
-        queue: &'static str,
-        limit: &'static str,
-        depth_max: usize,
-        metrics: &Arc<Metrics>,
-    ) -> (Self, Jobs) {
+    pub(super) fn new(queue: &'static str, limit: Limit, depth_max: usize, metrics: &Arc<Metrics>) -> (Self, Jobs) {
         let (sender, receiver) = bounded(depth_max.max(1));
         let depth = metrics.queue_depth.with_label_values(&[queue]);
         (Self { queue, limit, jobs: Mutex::new(Some(sender)), metrics: metrics.clone() }, Jobs { receiver, depth })
@@ -253,7 +248,7 @@ pub(super) fn read(mut reader: Reader, condition: &Condition, jobs: &Jobs, metri
         match job.run(connection) {
             Ran::Well => {}
             Ran::MetDamage => condition.report_damage(reader.generation()),
-            Ran::Failed if reader.ran_out_of_time() => metrics.count_limit("store_read_time"),
+            Ran::Failed if reader.ran_out_of_time() => metrics.count_limit(Limit::StoreReadTime),
             Ran::Failed => {}
         }
         job.answer(None);

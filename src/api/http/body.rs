@@ -17,6 +17,7 @@ use crate::api::http::shares::Share;
 use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Upload;
+use crate::metrics::Limit;
 
 /// JSON and form bodies.
 const FORM_BYTES_MAX: u64 = 16 << 10;
@@ -64,7 +65,7 @@ impl Budget {
         if more == 0 || self.0.grow(more.max(MEMORY_STEP_BYTES)) || self.0.grow(more) {
             return Ok(());
         }
-        api.metrics.count_limit("upload_memory");
+        api.metrics.count_limit(Limit::UploadMemory);
         Err(Error::unavailable("The memory for uploads is taken; try again in a second.", Duration::from_secs(1)))
     }
 }
@@ -182,7 +183,7 @@ impl Reading<'_> {
 
     async fn file(&mut self, field: Field<'_>) -> Result<()> {
         if self.form.files.len() == self.wanted.files_max {
-            self.api.metrics.count_limit("batch_files");
+            self.api.metrics.count_limit(Limit::BatchFiles);
             let most = self.wanted.files_max;
             return Err(Error::new(ErrorKind::PayloadTooLarge, format!("At most {most} file(s) may be sent at once."))
                 .detail("files_max", most));
@@ -225,7 +226,7 @@ impl Reading<'_> {
         if fits {
             return Ok(Ok(bytes));
         }
-        self.api.metrics.count_limit("upload_bytes");
+        self.api.metrics.count_limit(Limit::UploadBytes);
         let message = format!("{}: more than {limit} bytes; send a smaller one.", shown(label));
         Ok(Err(Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit)))
     }
@@ -305,7 +306,7 @@ fn chunks<'a>(body: &'a mut ReqBody, api: &AppState) -> impl Stream<Item = std::
         loop {
             let frame = match tokio::time::timeout(idle, body.frame()).await {
                 Err(_) => {
-                    metrics.count_limit("idle_timeout");
+                    metrics.count_limit(Limit::IdleTimeout);
                     // Nobody waits for its rest a second time.
                     *body = ReqBody::None;
                     return Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client stalled")), None));
@@ -344,7 +345,7 @@ pub(super) async fn forget_rest(req: &mut Request, api: &AppState) {
 }
 
 fn too_large(what: &str, bytes: u64, limit: u64, api: &AppState) -> Error {
-    api.metrics.count_limit("upload_bytes");
+    api.metrics.count_limit(Limit::UploadBytes);
     let message = format!("The {what} has {bytes} bytes or more; at most {limit} are taken.");
     Error::new(ErrorKind::PayloadTooLarge, message).detail("bytes_max", limit)
 }

@@ -11,7 +11,7 @@ use salvo::fuse::{ArcConnObserver, ConnObserver, FuseAction, FuseConfig, FuseInf
 
 use crate::auth::network;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 
 /// The open connections by address. The server itself bounds their sum: beyond it new ones wait in the kernel's queue.
 pub struct Connections {
@@ -62,12 +62,12 @@ impl FusePolicy for Connections {
     async fn decide(&self, info: &FuseInfo) -> FuseAction {
         let open = self.open.lock();
         if open.get(&address(info)).is_some_and(|count| *count >= self.of_one_max) {
-            self.metrics.count_limit("connections_per_address");
+            self.metrics.count_limit(Limit::ConnectionsPerAddress);
             return FuseAction::Reject;
         }
         // The one that is being let in now is the last for which there is room.
         if open.values().sum::<usize>() + 1 >= self.all_max {
-            self.metrics.count_limit("connections");
+            self.metrics.count_limit(Limit::Connections);
         }
         FuseAction::Accept(self.limits)
     }

@@ -14,6 +14,7 @@ use crate::api::http::error::{catch, write_error};
 use crate::api::http::request::{REQUEST_ID, RequestId, peer};
 use crate::api::state::{AppState, Reloadable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Limit;
 
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
@@ -104,7 +105,7 @@ async fn run(api: &AppState, req: &mut Request, depot: &mut Depot, res: &mut Res
                 .because(format!("a handler panicked: {}", said.unwrap_or_default()))
         }
         Err(_) => {
-            api.metrics.count_limit("request_timeout");
+            api.metrics.count_limit(Limit::RequestTimeout);
             Error::unavailable(
                 format!("The request took more than {limit:?}; try again later."),
                 Duration::from_secs(1),
@@ -132,7 +133,7 @@ fn admit(api: &AppState, settings: &Reloadable, req: &Request) -> Result<()> {
         Some(peer) => settings
             .rates
             .take(peer, endpoint(req), Instant::now())
-            .inspect_err(|_| api.metrics.count_limit("request_rate")),
+            .inspect_err(|_| api.metrics.count_limit(Limit::RequestRate)),
         None => Ok(()),
     }
 }
@@ -144,7 +145,7 @@ fn check_head(api: &AppState, req: &Request) -> Result<()> {
     let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let limit = api.config.api.header_bytes_max;
     if fields + target > limit {
-        api.metrics.count_limit("header_bytes");
+        api.metrics.count_limit(Limit::HeaderBytes);
         let message = format!("The request's target and headers have more than {limit} bytes.");
         return Err(Error::validation(message).detail("bytes_max", limit));
     }

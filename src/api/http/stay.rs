@@ -12,6 +12,7 @@ use crate::api::http::shares::{Share, Shares};
 use crate::api::state::AppState;
 use crate::auth::{Claims, Permission};
 use crate::error::{Error, Result};
+use crate::metrics::Limit;
 
 /// How often it is asked whether the caller may still read.
 const CHECK_PERIOD: Duration = Duration::from_secs(10);
@@ -30,13 +31,15 @@ impl Place {
     ///
     /// # Errors
     /// Unavailable when all are taken, or all that the account may have; the limit is counted under `limit`.
-    pub fn take(api: &Arc<AppState>, depot: &Depot, places: &Shares, limit: &str) -> Result<Self> {
+    pub fn take(api: &Arc<AppState>, depot: &Depot, places: &Shares, limit: Limit) -> Result<Self> {
         let caller = Caller::of(depot)?;
         let mut share = places.of(caller.name());
         if !share.grow(1) {
             api.metrics.count_limit(limit);
-            let text =
-                format!("All places for such streams are taken (api.{limit}_max); close one, or try again later.");
+            let text = format!(
+                "All places for such streams are taken (api.{}_max); close one, or try again later.",
+                limit.name()
+            );
             return Err(Error::unavailable(text, Duration::from_secs(10)));
         }
         Ok(Self {

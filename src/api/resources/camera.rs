@@ -19,6 +19,7 @@ use crate::capture::CameraState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Analysed, Encoding, Frame, PictureFormat};
 use crate::imaging::{Limits, jpeg_of, sniff};
+use crate::metrics::Limit;
 
 /// Between two frames of a stream; each part tells its length, so that it does not matter what a JPEG holds.
 const BOUNDARY: &str = "frame-of-the-unit";
@@ -89,7 +90,7 @@ pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     }
     let most = if overlay { api.config.api.overlay_fps_max.min(fps_max) } else { fps_max };
     newest(&api)?;
-    let place = Place::take(&api, depot, &api.streams.pictures, "stream_clients")?;
+    let place = Place::take(&api, depot, &api.streams.pictures, Limit::StreamClients)?;
     let mut frames = api.camera.view.frames();
     // The newest one is sent at once.
     frames.mark_changed();

@@ -19,6 +19,7 @@ use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::imaging::display_name;
 use crate::inference::Upload;
+use crate::metrics::Limit;
 use crate::record::{Classification, Origin, Outcome};
 
 /// One picture as multipart field.
@@ -68,7 +69,7 @@ pub(super) async fn classified(api: &AppState, user: &str, upload: Upload) -> Re
     let file_name = upload.file_name.as_deref().map(|name| display_name(Some(name)));
     let mut place = api.uploads.places.of(user);
     if !place.grow(1) {
-        api.metrics.count_limit("upload_queue");
+        api.metrics.count_limit(Limit::UploadQueue);
         let message = "All places for uploads are taken that one account may have; try again in a second.";
         return Err(Error::unavailable(message, Duration::from_secs(1)));
     }

@@ -23,6 +23,7 @@ use crate::api::resources::wire::Written;
 use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::wire::PassageWire;
+use crate::metrics::Limit;
 
 /// Rows of one read: what is in memory for one client.
 const ROWS_MAX: u32 = 64;
@@ -52,7 +53,7 @@ pub async fn events(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let api = AppState::of(depot)?;
     query::only(req, &["last_event_id"])?;
     let last = last_event_id(req)?;
-    let place = Place::take(&api, depot, &api.streams.events, "event_clients")?;
+    let place = Place::take(&api, depot, &api.streams.events, Limit::EventClients)?;
     let (after, first) = start(&api, last).await?;
     let feed = Feed { api, place, after, first, health: String::new(), looked: None, spoke: Instant::now() };
     let pieces = unfold(feed, |mut feed| async move {

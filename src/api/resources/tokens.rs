@@ -15,6 +15,7 @@ use crate::api::http::request::peer;
 use crate::api::resources::wire::{TokenAnswer, Written};
 use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Limit;
 use crate::record::{Outcome, User};
 
 /// Credentials, as JSON or as an OAuth2 password form (RFC 6749, 4.3.2).
@@ -72,7 +73,7 @@ impl AppState {
 
     fn count_gate(&self, error: &Error) {
         if error.kind() == ErrorKind::Unavailable {
-            self.metrics.count_limit("password_checks");
+            self.metrics.count_limit(Limit::PasswordChecks);
         }
     }
 }
@@ -128,7 +129,7 @@ async fn check_credentials(api: &AppState, credentials: &Credentials, address: I
     api.accounts
         .logins
         .check(&credentials.username, address, now)
-        .inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+        .inspect_err(|_| api.metrics.count_limit(Limit::LoginRate))?;
     let user = api.store.user(&credentials.username).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = api.password_opens(credentials.password.clone(), hash).await?;
@@ -174,7 +175,7 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let change: PasswordChange = read_fields(req, depot, &api).await?;
     let now = api.clock.now().monotonic;
-    api.accounts.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit("login_rate"))?;
+    api.accounts.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit(Limit::LoginRate))?;
     if !api.password_opens(change.current_password.clone(), Some(user.password_hash.clone())).await? {
         api.accounts.logins.failed(&user.name, address, api.clock.now().monotonic);
         let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);

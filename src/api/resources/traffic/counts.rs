@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ledger::interval::{Ledger, intervals};
 use crate::ledger::wire::CountsWire;
 use crate::ledger::{Interval, Scheme, table};
+use crate::metrics::Limit;
 
 const KNOWN: [&str; 6] = ["from", "to", "interval", "scheme", "line", "format"];
 
@@ -101,7 +102,7 @@ fn range(req: &Request, api: &AppState, interval: Interval) -> Result<(Timestamp
     let end = interval.around(to - SignedDuration::from_micros(1), &zone).1;
     let (count, most) = (end.duration_since(start).as_secs() / interval.seconds(), api.config.api.count_intervals_max);
     if count > i64::from(most) {
-        api.metrics.count_limit("count_intervals");
+        api.metrics.count_limit(Limit::CountIntervals);
         let text = format!(
             "The range has {count} intervals of {}, at most {most} are answered at once: ask for a shorter range, or for \
              longer intervals (interval=1h or 1d).",
