@@ -15,13 +15,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources};
 use crate::coverage::CoverageKeeper;
 use crate::error::{Error, Result};
+use crate::files::act_as_owner;
 use crate::frame::LiveView;
 use crate::inference::{self, Inference, UploadQueue};
 use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 use crate::pipeline::{Intake, Pipeline};
 use crate::place::{self, Hold};
-use crate::store::{BackupPlan, Keep, Retention, Store, StoreSettings, UpkeepPlan};
+use crate::store::{BackupPlan, DATABASE_FILE, Keep, Retention, Store, StoreSettings, UpkeepPlan};
 use crate::sync::{self, Sync};
 
 mod camera;
@@ -80,6 +81,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     let mut signals = Signals::new()?;
     let config = &loaded.config;
     let state_directory = place::state_directory(&config.store)?;
+    act_as_owner(&state_directory, DATABASE_FILE)?;
     let unit_id = place::unit_id(&config.unit, &state_directory)?;
     let mut bound = listen::bind(config, &state_directory, &unit_id).await?;
     let unit = tokio::task::block_in_place(|| build(loaded, &state_directory, &unit_id))?;

@@ -12,6 +12,7 @@ pub mod config;
 pub mod coverage;
 pub mod daemon;
 pub mod error;
+pub mod files;
 pub mod frame;
 pub mod imaging;
 pub mod inference;

@@ -1,14 +1,14 @@
 //! Where this unit keeps things and what it is called: the state directory, the models, the unit id.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::config::{ClassifierConfig, StoreConfig, UnitConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{obstacle, open_lock, write_new};
 
 const SYSTEM_STATE: &str = "/var/lib/vehicle-classifier";
 const SYSTEM_MODELS: &str = "/usr/share/vehicle-classifier/models";
@@ -57,9 +57,11 @@ pub struct Hold {
 /// Conflict when another process holds it; config when its lock file cannot be made.
 pub fn hold(state_directory: &Path) -> Result<Hold> {
     let path = state_directory.join(LOCK_FILE);
-    let failed = |cause: std::io::Error| Error::config(format!("Cannot lock {}: {cause}.", path.display()));
-    let file =
-        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    let failed = |cause: std::io::Error| {
+        let why = obstacle(&path).or_else(|| obstacle(state_directory)).unwrap_or_else(|| format!("{cause}."));
+        Error::config(format!("Cannot lock {}: {why}", path.display()))
+    };
+    let file = open_lock(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Hold { _file: file }),
         Err(fs::TryLockError::WouldBlock) => {
@@ -146,21 +148,6 @@ fn derived_id(seed: &str) -> String {
     format!("unit-{}", &digest[..12])
 }
 
-/// Writes a small file whole or not at all, and durably: beside its place first, then renamed.
-///
-/// # Errors
-/// Config, naming the file.
-pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let failed = |cause: std::io::Error| Error::config(format!("Cannot write {}: {cause}.", path.display()));
-    let part = path.with_extension(format!("part-{}", std::process::id()));
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(failed)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,16 +158,6 @@ mod tests {
         assert!(id.starts_with("unit-") && !id.contains("0123456789"), "{id}");
         assert_eq!(id, derived_id("0123456789abcdef"));
         assert_ne!(id, derived_id("0123456789abcdee"));
-    }
-
-    #[test]
-    fn a_written_file_is_whole_and_leaves_nothing_beside_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kept");
-        write_new(&path, b"one", 0o600).unwrap();
-        write_new(&path, b"two", 0o600).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

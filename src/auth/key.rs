@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::io::{ErrorKind as IoErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 
 use crate::config::Secret;
 use crate::error::{Error, Result};
+use crate::files::{obstacle, write_once};
 
 /// Length of a generated key, and the least of a configured one: as long as the hash (RFC 7518, 3.2).
 pub const KEY_BYTES: usize = 32;
@@ -51,7 +52,7 @@ impl Key {
 /// all, also after a power cut, and of two processes that start together both get the same one. Blocks on the disk.
 ///
 /// # Errors
-/// Config: others may read the file, or it has a wrong length. Internal: it cannot be read or made.
+/// Config: others may read the file, it has a wrong length, or it cannot be made. Internal: it cannot be read.
 pub fn load_or_create(path: &Path) -> Result<Key> {
     match File::open(path) {
         Ok(file) => load(path, file),
@@ -81,36 +82,19 @@ fn load(path: &Path, file: File) -> Result<Key> {
 }
 
 fn create(path: &Path) -> Result<Key> {
-    let failed = |error: std::io::Error| {
-        Error::internal(format!(
-            "The key file {} cannot be made; check that its directory can be written.",
-            path.display()
-        ))
-        .because(error)
-    };
     let mut key = [0; KEY_BYTES];
-    SysRng.try_fill_bytes(&mut key).map_err(|error| failed(std::io::Error::other(error)))?;
-    // An empty parent is the working directory.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Mode 0600 from the first moment; gone again when anything below fails.
-    let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(directory).map_err(failed)?;
-    file.write_all(&key).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => {}
-        // Another process was faster: its key is the key.
-        Err(lost) if lost.error.kind() == IoErrorKind::AlreadyExists => {
-            return File::open(path).map_err(|error| unreadable(path, error)).and_then(|file| load(path, file));
-        }
-        Err(lost) => return Err(failed(lost.error)),
+    let no_chance = |error| Error::internal("The system gives no random bytes for a key.").because(error);
+    SysRng.try_fill_bytes(&mut key).map_err(no_chance)?;
+    // Another process was faster: its key is the key.
+    if !write_once(path, &key, 0o600)? {
+        return File::open(path).map_err(|error| unreadable(path, error)).and_then(|file| load(path, file));
     }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(Key(key.to_vec()))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    Error::internal(format!("The key file {} cannot be read; it must belong to the unit's user.", path.display()))
-        .because(error)
+    let text = obstacle(path).unwrap_or_else(|| format!("The key file {} cannot be read.", path.display()));
+    Error::internal(text).because(error)
 }
 
 #[cfg(test)]
@@ -173,7 +157,7 @@ mod tests {
     fn a_missing_directory_is_an_error_and_not_made() {
         let directory = tempfile::tempdir().unwrap();
         let error = load_or_create(&directory.path().join("absent/token.key")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.chain().contains("token.key"), "{}", error.chain());
     }
 

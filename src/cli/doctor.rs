@@ -100,7 +100,7 @@ pub fn run(arguments: &DoctorArguments, sources: &Sources) -> Result<ExitCode> {
 }
 
 fn state_directory(context: &Context) -> Result<(Verdict, String)> {
-    let directory = context.state_directory()?;
+    let directory = context.claimed_directory()?;
     let probe = directory.join(format!(".doctor-{}", std::process::id()));
     let written = OpenOptions::new().write(true).create_new(true).open(&probe).and_then(|file| file.sync_all());
     let removed = std::fs::remove_file(&probe);

@@ -12,10 +12,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, load};
 use crate::daemon;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::act_as_owner;
 use crate::metrics::Metrics;
 use crate::place;
 use crate::record::{AuditEvent, Outcome};
-use crate::store::Store;
+use crate::store::{DATABASE_FILE, Store};
 
 mod audit;
 mod bench;
@@ -163,9 +164,17 @@ impl Context {
         place::state_directory(&self.loaded.config.store)
     }
 
+    /// The state directory, to write to: root goes on with the rights of its owner, so that nothing there becomes root's. What
+    /// the caller names elsewhere, and the owner may not read, is opened before.
+    fn claimed_directory(&self) -> Result<PathBuf> {
+        let directory = self.state_directory()?;
+        act_as_owner(&directory, DATABASE_FILE)?;
+        Ok(directory)
+    }
+
     /// Opens the unit's store beside a running daemon.
     fn store(&self) -> Result<Store> {
-        let settings = daemon::store_settings(&self.loaded, self.state_directory()?);
+        let settings = daemon::store_settings(&self.loaded, self.claimed_directory()?);
         Store::open(settings, Arc::new(Metrics::new()?))
     }
 

@@ -65,7 +65,7 @@ pub fn run(command: &ModelCommand, context: &Context) -> Result<ExitCode> {
             let found = models.find(model)?;
             let loaded = found.load()?;
             let golden_result = golden_result(&loaded, context)?;
-            place::set_active_model(&directory, &found.title())?;
+            place::set_active_model(&context.claimed_directory()?, &found.title())?;
             say(&proven(&loaded, &golden_result))?;
             let overruled =
                 if configured.is_empty() { "" } else { " But classifier.model in the configuration overrules it." };

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::cli::{Context, complain, say};
 use crate::error::{Error, Result};
+use crate::files::is_in_owners_hands;
+use crate::store::BackupSource;
 use crate::{place, store};
 
 #[derive(clap::Args)]
@@ -31,20 +33,26 @@ pub enum StoreCommand {
 }
 
 pub fn backup(arguments: &BackupArguments, context: &Context) -> Result<ExitCode> {
-    let store = context.store()?;
-    let done = store.backup(&arguments.file).wait();
-    store.close();
-    done?;
+    // Onto a stick or into root's own directory root writes as root; the database is only read.
+    let directory = context.state_directory()?;
+    if is_in_owners_hands(&arguments.file, &directory) {
+        context.claimed_directory()?;
+    }
+    store::back_up(&directory, &arguments.file)?;
     say(&format!("The database was copied to {}.", arguments.file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn restore(arguments: &RestoreArguments, context: &Context) -> Result<ExitCode> {
     let directory = context.state_directory()?;
+    // Root may read a backup that the unit's account cannot, but nothing that this account could have put there as a link.
+    let early = (!is_in_owners_hands(&arguments.file, &directory)).then(|| BackupSource::open(&arguments.file));
+    let directory = context.claimed_directory()?;
+    let source = early.unwrap_or_else(|| BackupSource::open(&arguments.file))?;
     let _hold = place::hold(&directory)?;
     let file = arguments.file.display().to_string();
     let event = context.audit("store.restore", &file, json!({}));
-    let restored = store::restore(&arguments.file, &directory, &event)?;
+    let restored = store::restore(source, &directory, &event)?;
     let rows: Vec<_> =
         restored.rows.iter().filter(|(_, rows)| *rows > 0).map(|(name, rows)| format!("{rows} {name}")).collect();
     let newest = restored.newest.map_or_else(|| "none".to_owned(), |newest| newest.to_string());
@@ -96,7 +104,7 @@ fn check(context: &Context) -> Result<ExitCode> {
 }
 
 fn acknowledge(context: &Context) -> Result<ExitCode> {
-    let directory = context.state_directory()?;
+    let directory = context.claimed_directory()?;
     let names = store::damaged_files(&directory);
     if names.is_empty() {
         say("There is nothing to acknowledge.")?;

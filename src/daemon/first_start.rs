@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::auth::password;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::place::write_new;
+use crate::files::write_new;
 use crate::record::{AuditEvent, Outcome};
 use crate::store::{FIRST_ADMIN, Store};
 

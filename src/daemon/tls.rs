@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{ApiConfig, TlsConfig};
 use crate::error::{Error, Result};
-use crate::place::write_new;
+use crate::files::write_new;
 
 /// Every client of this decade speaks it.
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];

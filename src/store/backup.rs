@@ -1,16 +1,16 @@
 //! A copy of the database as it is at one moment, made while work goes on.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::ErrorKind as IoErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Pending, Store, unless};
+use crate::files;
+use crate::store::{Pending, Store, database, unless};
 
 /// Pages (4 KiB) copied between two looks at whether the unit stops.
 const BACKUP_STEP_PAGES: i32 = 1_024;
@@ -23,8 +23,24 @@ impl Store {
     }
 }
 
-fn backup(connection: &Connection, closing: &AtomicBool, path: &PathBuf) -> Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+/// Copies a state directory's database to a new file (0600, of its directory's owner) beside a running unit, without opening
+/// the database for writing.
+///
+/// # Errors
+/// Not found when there is no database; conflict when the file exists.
+pub fn back_up(directory: &Path, file: &Path) -> Result<()> {
+    let path = directory.join(database::FILE_NAME);
+    if fs::symlink_metadata(&path).is_err_and(|cause| cause.kind() == IoErrorKind::NotFound) {
+        return Err(Error::new(ErrorKind::NotFound, format!("There is no database in {}.", directory.display())));
+    }
+    let done = database::require_usable(&path)
+        .and_then(|()| database::open_reader(&path))
+        .and_then(|connection| backup(&connection, &AtomicBool::new(false), file));
+    done.map_err(|error| database::refused(&path, error))
+}
+
+fn backup(connection: &Connection, closing: &AtomicBool, path: &Path) -> Result<()> {
+    match files::create(path) {
         Ok(_) => {}
         Err(cause) if cause.kind() == IoErrorKind::AlreadyExists => {
             let text = format!("{} exists: name a new file for the backup.", path.display());

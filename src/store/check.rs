@@ -27,9 +27,9 @@ pub(super) fn problems(connection: &Connection) -> Result<Vec<String>> {
             problems.push(format!("table {}: a row refers to nothing", row.get::<_, String>(0)?));
         }
     }
-    if !version::has_its_shape(connection)? {
-        problems.push("a table, column or index of this version is missing".into());
-    }
+    let differences = version::differences(connection)?;
+    let foreign = differences.foreign.into_iter().map(|name| format!("not of this program: {name}"));
+    problems.extend(differences.damaged.into_iter().chain(foreign).take(PROBLEMS_MAX));
     Ok(problems)
 }
 

@@ -10,12 +10,15 @@ use rusqlite::{Connection, OpenFlags, params_from_iter};
 use serde_json::json;
 
 use crate::clock::{Clock, SystemClock};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files;
 use crate::record::{AuditEvent, Outcome};
-use crate::store::database::{BUSY_TIMEOUT, beside, dated, open_writer, peek, remove, size, sync_directory, unusable};
+use crate::store::database::{
+    BUSY_TIMEOUT, beside, dated, obstacle, open_writer, peek, remove, require_usable, size, sync_directory, unusable,
+};
 use crate::store::failure::is_damage;
 use crate::store::log_scan::lost_commits;
-use crate::store::{audit, automatic, version};
+use crate::store::{audit, automatic, schema, version};
 
 /// Marks the names of damaged files that were set aside and that nobody has acknowledged yet.
 const DAMAGED: &str = ".damaged-";
@@ -33,7 +36,8 @@ const QUICK_CHECK_BYTES_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// When the file cannot be read for another reason than damage, such as a disk that fails.
-pub(super) fn set_damaged_aside(path: &Path) -> Result<Option<PathBuf>> {
+fn set_damaged_aside(path: &Path) -> Result<Option<PathBuf>> {
+    require_usable(path)?;
     if size(path).database == 0 {
         return Ok(None);
     }
@@ -58,7 +62,7 @@ fn is_damaged(path: &Path) -> Result<bool> {
         Err(cause) if is_damage(&cause) => Ok(true),
         // A damaged header can make SQLite take a file for one that may not be written to.
         Err(cause) => {
-            if size(path).log == 0 && !header_is_sound(path) {
+            if size(path).log == 0 && !header_is_sound(path)? {
                 Ok(true)
             } else {
                 Err(cause)
@@ -76,7 +80,13 @@ fn look_through(path: &Path) -> Result<bool> {
         // Somebody else's database is refused when it is opened, not set aside.
         return Ok(true);
     }
-    if !version::has_its_shape(&connection)? {
+    let differences = version::differences(&connection)?;
+    // What somebody put there is no damage: it is refused when the database is opened, with its name.
+    if !differences.foreign.is_empty() {
+        return Ok(true);
+    }
+    if !differences.damaged.is_empty() {
+        tracing::error!("the database's schema is damaged: {}", schema::listed(&differences.damaged));
         return Ok(false);
     }
     let sound = size(path).total() > QUICK_CHECK_BYTES_MAX
@@ -84,7 +94,7 @@ fn look_through(path: &Path) -> Result<bool> {
     drop(connection);
     // The header counts once nothing in the log stands above it.
     settled(path)?;
-    Ok(sound && (size(path).log > 0 || header_is_sound(path)))
+    Ok(sound && (size(path).log > 0 || header_is_sound(path)?))
 }
 
 /// Moves the log into the database as far as other processes let it.
@@ -96,18 +106,24 @@ fn settled(path: &Path) -> rusqlite::Result<()> {
 
 /// Whether the fields of the header that never change are what they must be; SQLite itself believes some of them.
 /// Format: <https://www.sqlite.org/fileformat2.html#the_database_header>.
-fn header_is_sound(path: &Path) -> bool {
+///
+/// # Errors
+/// When the file cannot be read: that says nothing about what is in it.
+fn header_is_sound(path: &Path) -> Result<bool> {
     let mut header = [0; 100];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    match fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Err(cause) if cause.kind() == IoErrorKind::UnexpectedEof => return Ok(false),
+        read => read.map_err(|cause| unusable(path, cause))?,
+    }
     let versions = [header[18], header[19]];
-    read.is_ok()
-        && header.starts_with(b"SQLite format 3\0")
+    let sound = header.starts_with(b"SQLite format 3\0")
         && (versions == [1, 1] || versions == [2, 2])
         && header[20..24] == [0, 64, 32, 32]
         && header[44..48] == [0, 0, 0, 4]
         // Text is UTF-8.
         && header[56..60] == [0, 0, 0, 1]
-        && header[72..92].iter().all(|byte| *byte == 0)
+        && header[72..92].iter().all(|byte| *byte == 0);
+    Ok(sound)
 }
 
 /// Renames the database and its log, and returns the new name. Connections that still have it open go on with the file
@@ -138,7 +154,8 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf> {
 pub(super) fn set_log_aside(path: &Path) -> Result<PathBuf> {
     let log = beside(path, "-wal");
     let aside = dated(&log, DAMAGED);
-    fs::copy(&log, &aside).map_err(|cause| unusable(&log, cause))?;
+    let copied = fs::File::open(&log).and_then(|mut log| files::copy_new(&mut log, &aside));
+    copied.map_err(|cause| unusable(&log, cause))?;
     Ok(aside)
 }
 
@@ -189,21 +206,53 @@ fn aside_files(path: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
+/// Opens the database; a damaged one is set aside first, and a fresh one with its accounts takes its place.
+///
+/// # Errors
+/// As [`open_writer`], damage aside.
+pub(super) fn open_sound(path: &Path) -> Result<Connection> {
+    // A start that set a database aside and went no further must not lead to a new admin with the next one.
+    let unfinished = || (size(path).database == 0).then(|| newest_aside(path)).flatten();
+    let aside = match set_damaged_aside(path)? {
+        Some(aside) => Some(aside),
+        None => unfinished(),
+    };
+    match open_fresh(path, aside.as_deref()) {
+        Err(error) if is_damage(&error) => open_fresh(path, Some(&set_aside(path)?)),
+        Err(error) => {
+            // Without its accounts the fresh one is nothing yet.
+            if aside.is_some() {
+                remove(path);
+            }
+            Err(error)
+        }
+        opened => opened,
+    }
+}
+
+/// The database that was set aside last and that nobody has acknowledged.
+fn newest_aside(path: &Path) -> Option<PathBuf> {
+    let names = damaged(path).into_iter().rev().map(|name| path.with_file_name(name));
+    let log = beside(path, "-wal");
+    names.into_iter().find(|name| !name.as_os_str().as_encoded_bytes().starts_with(log.as_os_str().as_encoded_bytes()))
+}
+
 /// Opens the database, making one if there is none, and takes the accounts of the one that was set aside over into it.
 ///
 /// # Errors
-/// As [`open_writer`].
+/// As [`open_writer`], and when the accounts cannot be read for another reason than damage: then they are there still.
 pub(super) fn open_fresh(path: &Path, aside: Option<&Path>) -> Result<Connection> {
     let connection = open_writer(path)?;
     if let Some(aside) = aside {
         let backups = automatic::backups(path).into_iter().rev().map(|backup| backup.path);
-        let (from, accounts, tokens) = std::iter::once(aside.to_owned())
-            .chain(backups)
-            .find_map(|from| {
-                let (accounts, tokens) = save_accounts(&from, &connection);
-                (accounts > 0).then_some((from.display().to_string(), accounts, tokens))
-            })
-            .unwrap_or_default();
+        let (mut from, mut accounts, mut tokens) = (String::new(), 0, 0);
+        for source in std::iter::once(aside.to_owned()).chain(backups) {
+            (accounts, tokens) = save_accounts(&source, &connection)?;
+            if accounts > 0 {
+                from = source.display().to_string();
+                break;
+            }
+        }
         tracing::warn!(accounts, tokens, from, "accounts and service tokens taken over into the fresh database");
         let event = AuditEvent {
             user: None,
@@ -221,18 +270,19 @@ pub(super) fn open_fresh(path: &Path, aside: Option<&Path>) -> Result<Connection
 
 /// Copies accounts, revocations and service tokens, as far as they can be read: people and machines still get in after
 /// damage. All other records stay where they are.
-fn save_accounts(from: &Path, fresh: &Connection) -> (usize, usize) {
-    let Ok(source) = peek(from) else { return (0, 0) };
-    let copy = |table: &str| match copy_rows(&source, fresh, table) {
-        Ok(rows) => rows,
-        Err(cause) => {
-            tracing::warn!(%cause, table, from = %from.display(), "a table cannot be saved");
-            0
-        }
+fn save_accounts(from: &Path, fresh: &Connection) -> Result<(usize, usize)> {
+    require_usable(from)?;
+    let copy = |table: &str| {
+        let copied = peek(from).and_then(|source| copy_rows(&source, fresh, table)).map_err(Error::from);
+        copied.or_else(|error| {
+            tracing::warn!(table, from = %from.display(), "a table cannot be saved: {}", error.chain());
+            // Rights, descriptors or locks may have gone wrong since.
+            obstacle(from).map_or(Ok(0), |why| Err(Error::config(why)))
+        })
     };
-    let accounts = copy("users");
-    copy("revoked_tokens");
-    (accounts, copy("service_tokens"))
+    let accounts = copy("users")?;
+    copy("revoked_tokens")?;
+    Ok((accounts, copy("service_tokens")?))
 }
 
 /// All rows or none: half of the accounts would pass for all of them.

@@ -1,7 +1,7 @@
 //! The database file: how it is made, opened and named.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,10 +9,13 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files;
+use crate::store::failure::is_damage;
 use crate::store::version;
 
-pub(super) const FILE_NAME: &str = "unit.db";
+/// The database's name in the state directory.
+pub const FILE_NAME: &str = "unit.db";
 /// How long to wait for another process that writes: the command line beside the daemon.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared by each connection: more than there are.
@@ -63,8 +66,15 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|cause| unusable(directory, cause))?;
     }
-    // SQLite gives the log beside it the same mode.
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|cause| unusable(path, cause))?;
+    require_usable(path)?;
+    if fs::symlink_metadata(path).is_err() {
+        // SQLite gives the log beside it the same mode, and the same owner.
+        match files::create(path) {
+            // Another process was faster.
+            Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => return Err(unusable(path, cause)),
+            _ => {}
+        }
+    }
     version::refuse_foreign(path)?;
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -106,7 +116,7 @@ pub(super) fn dated(path: &Path, mark: &str) -> PathBuf {
     let date = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let names = std::iter::once(String::new()).chain((2..).map(|number| format!("-{number:03}")));
     let mut names = names.map(|suffix| beside(path, &format!("{mark}{date}{suffix}")));
-    names.find(|name| !name.exists()).unwrap_or_else(|| beside(path, mark))
+    names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_else(|| beside(path, mark))
 }
 
 /// Makes renamed and new names in the file's directory durable.
@@ -124,10 +134,34 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Refuses what this account cannot read and write: the directory, the database, its log.
+///
+/// # Errors
+/// Config, naming the file, its owner and the remedy.
+pub(super) fn require_usable(path: &Path) -> Result<()> {
+    obstacle(path).map_or(Ok(()), |why| Err(Error::config(why)))
+}
+
+/// What keeps this account from using the database and what belongs to it; that is no damage.
+pub(super) fn obstacle(path: &Path) -> Option<String> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = ["", "-wal", "-shm"].iter().find_map(|suffix| files::obstacle(&beside(path, suffix)));
+    beside.or_else(|| files::obstacle(directory))
+}
+
+/// The failure of opening a database, with its file, and the obstacle where there is one.
+pub(super) fn refused(path: &Path, error: Error) -> Error {
+    if error.kind() != ErrorKind::Unavailable || is_damage(&error) {
+        return error;
+    }
+    let text = obstacle(path).unwrap_or_else(|| format!("{} cannot be used. {}", path.display(), error.message()));
+    let cause = error.chain();
+    Error::config(text).because(cause)
+}
+
 pub(super) fn unusable(path: &Path, cause: std::io::Error) -> Error {
-    Error::internal(format!(
-        "{} cannot be used for the database: check that it exists and belongs to this account.",
-        path.display()
-    ))
-    .because(cause)
+    let text = obstacle(path).unwrap_or_else(|| {
+        format!("{} cannot be used for the database: check its disk and the kernel's log.", path.display())
+    });
+    Error::internal(text).because(cause)
 }

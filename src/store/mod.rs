@@ -28,6 +28,7 @@ mod reports;
 mod restamp;
 mod restore;
 mod retention;
+mod schema;
 mod tokens;
 mod trail;
 mod upkeep;
@@ -51,13 +52,15 @@ use tokio::sync::Notify;
 
 pub use audit::{AUDIT_PAGE_ROWS_MAX, AuditFilter, AuditHead};
 pub use automatic::{BackupFile, BackupPlan};
+pub use backup::back_up;
 pub use counts::CountsPage;
+pub use database::FILE_NAME as DATABASE_FILE;
 pub use health::{StoreHealth, acknowledge_damage, damaged_files};
 pub use outbox::{Epoch, EventEncoder, OutboxHead, OutboxKeep, OutboxRow};
 pub use passages::{PASSAGE_PAGE_ROWS_MAX, PassageFilter, PassagePlace};
 pub use pending::Pending;
 pub use reports::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
-pub use restore::{Restored, restore};
+pub use restore::{BackupSource, Restored, restore};
 pub use retention::{Keep, Retention};
 pub use trail::{AuditCheck, Fault};
 pub use upkeep::UpkeepPlan;
@@ -150,23 +153,20 @@ impl Store {
     /// it is damaged or the directory cannot be used.
     pub fn open(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
         let path = settings.directory.join(database::FILE_NAME);
-        let connection = database::open_writer(&path)?;
+        let connection = database::open_writer(&path).map_err(|error| database::refused(&path, error))?;
         Self::start(&settings, metrics, connection, Condition::new(path, false))
     }
 
     /// Like [`Store::open`] for the daemon, which must go on when the database is damaged, found now or while it runs: that
     /// one is renamed to `unit.db.damaged-<date>`, and the unit goes on with an empty one that has its accounts and service
-    /// tokens, as far as they can be read in it or in the newest automatic backup.
+    /// tokens, as far as they can be read in it or in the newest automatic backup. A database that cannot be read or written
+    /// for another reason (rights, locks, descriptors, a failing disk) is never taken for a damaged one.
     ///
     /// # Errors
     /// As [`Store::open`], damage aside.
     pub fn open_or_set_aside(settings: StoreSettings, metrics: Arc<Metrics>) -> Result<Self> {
         let path = settings.directory.join(database::FILE_NAME);
-        let aside = damage::set_damaged_aside(&path)?;
-        let connection = match damage::open_fresh(&path, aside.as_deref()) {
-            Err(error) if failure::is_damage(&error) => damage::open_fresh(&path, Some(&damage::set_aside(&path)?))?,
-            opened => opened?,
-        };
+        let connection = damage::open_sound(&path).map_err(|error| database::refused(&path, error))?;
         Self::start(&settings, metrics, connection, Condition::new(path, true))
     }
 
@@ -204,6 +204,7 @@ impl Store {
             recorded: recorded.clone(),
             metrics: metrics.clone(),
             aside: None,
+            obstructed: false,
         };
         threads.writer = Some(spawn("store-write".into(), move || writer.run())?);
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::database::{BUSY_TIMEOUT, MIGRATIONS, peek};
 use crate::store::failure::optional;
+use crate::store::schema::{self, Differences};
 
 /// "VCLS" in the file's header: tells our databases from anybody else's.
 const APPLICATION_ID: i32 = 0x5643_4C53;
@@ -28,7 +29,7 @@ pub(super) fn of(connection: &Connection) -> rusqlite::Result<Option<i32>> {
 }
 
 /// # Errors
-/// Conflict when the file belongs to a newer version or another program.
+/// Conflict when the file belongs to a newer version or another program, or holds what this program did not put there.
 pub(super) fn refuse_foreign(path: &Path) -> Result<()> {
     let connection = peek(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -43,6 +44,18 @@ pub(super) fn refuse_foreign(path: &Path) -> Result<()> {
              a backup made with this one.",
             path.display(),
             MIGRATIONS.len()
+        );
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    // One moment: another process may be migrating.
+    let moment = connection.unchecked_transaction()?;
+    let foreign = schema::differences(&moment, pragma(&moment, "user_version")?)?.foreign;
+    if !foreign.is_empty() {
+        let text = format!(
+            "{} holds what this program did not put there: {}. Nothing was changed. Keep a copy and find out who did it; then \
+             remove it with an editor for SQLite databases, or `restore` a backup.",
+            path.display(),
+            schema::listed(&foreign)
         );
         return Err(Error::new(ErrorKind::Conflict, text));
     }
@@ -106,12 +119,12 @@ pub(super) fn mend(path: &Path, connection: &Connection) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether every table, column and index is there that a database of its version has. What somebody added does no harm.
+/// How the schema differs from the one of the version in the header.
 ///
 /// # Errors
 /// When the schema cannot be read.
-pub(super) fn has_its_shape(connection: &Connection) -> Result<bool> {
-    Ok(shape_of(pragma(connection, "user_version")?)?.is_subset(&shape(connection)?))
+pub(super) fn differences(connection: &Connection) -> Result<Differences> {
+    schema::differences(connection, pragma(connection, "user_version")?)
 }
 
 /// The shape that a fresh database of that version has.

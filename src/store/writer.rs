@@ -75,6 +75,8 @@ pub(super) struct Writer {
     pub metrics: Arc<Metrics>,
     /// The damaged database in whose place no fresh one could be made yet.
     pub aside: Option<PathBuf>,
+    /// Whether the log was told that a database that reports damage cannot be used.
+    pub obstructed: bool,
 }
 
 impl Writer {
@@ -132,6 +134,16 @@ impl Writer {
     /// Puts a fresh database in the place of a damaged one, and opens one where there is none.
     fn see_to_database(&mut self) {
         if self.condition.is_damaged() {
+            // The same judgement as at the start: what this account may not use tells nothing.
+            if let Some(why) = database::obstacle(&self.condition.path) {
+                if !std::mem::replace(&mut self.obstructed, true) {
+                    tracing::error!(
+                        "the database reports damage but is not set aside, because it cannot be used: {why}"
+                    );
+                }
+                return;
+            }
+            self.obstructed = false;
             self.connection = None;
             match damage::set_aside(&self.condition.path) {
                 Ok(aside) => {

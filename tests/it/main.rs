@@ -22,6 +22,7 @@ mod limits;
 mod lists;
 mod live;
 mod oip;
+mod owners;
 mod page;
 mod pictures;
 mod power_cut;

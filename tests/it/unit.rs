@@ -156,6 +156,18 @@ impl Unit {
         unit
     }
 
+    /// On a state directory that is there already, started through another command (`setpriv` and its arguments), which may be
+    /// none.
+    pub fn through(words: &[&str], state: Arc<TempDir>) -> Self {
+        Self::on(state, words.iter().map(|word| (THROUGH.to_owned(), (*word).to_owned())).collect())
+    }
+
+    /// On a state directory that is there already.
+    pub fn with_state(state: &Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::on(state.clone(), settings)
+    }
+
     fn on(state: Arc<TempDir>, settings: Vec<(String, String)>) -> Self {
         let mut command = serve(&state, &settings);
         let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Fixture, event, outside, reopen};
 use crate::error::ErrorKind;
-use crate::store::{database, restore};
+use crate::store::{BackupSource, database, restore};
 
 fn filled(rows: i64) -> Fixture {
     let fixture = Fixture::new();
@@ -39,7 +39,8 @@ fn a_restored_backup_is_what_it_was_and_the_replaced_database_stays() {
     let backup = fixture.store.back_up_automatically(u64::MAX).unwrap();
     fixture.store.record_audit(event("later", 0)).wait().unwrap();
     fixture.store.close();
-    let restored = restore(&backup, fixture.directory.path(), &event("store.restore", 99)).unwrap();
+    let restored =
+        restore(BackupSource::open(&backup).unwrap(), fixture.directory.path(), &event("store.restore", 99)).unwrap();
     assert!(restored.rows.contains(&("audit_log".into(), 20)), "{:?}", restored.rows);
     assert_eq!(restored.newest, Some(super::at(19)));
     let kept = rusqlite::Connection::open(restored.kept.unwrap()).unwrap();
@@ -61,11 +62,11 @@ fn a_restore_takes_the_place_of_a_database_with_a_log_or_none() {
     for n in 0..20 {
         fixture.store.record_audit(event("in the log", n)).wait().unwrap();
     }
-    restore(&backup, fixture.directory.path(), &event("store.restore", 99)).unwrap();
+    restore(BackupSource::open(&backup).unwrap(), fixture.directory.path(), &event("store.restore", 99)).unwrap();
     assert_eq!(reopen(&fixture.directory).verify_audit().wait().unwrap().rows, 6);
 
     let empty = tempfile::tempdir().unwrap();
-    let restored = restore(&backup, empty.path(), &event("store.restore", 99)).unwrap();
+    let restored = restore(BackupSource::open(&backup).unwrap(), empty.path(), &event("store.restore", 99)).unwrap();
     assert_eq!(restored.kept, None);
     assert_eq!(reopen(&empty).verify_audit().wait().unwrap().rows, 6);
 }
@@ -79,7 +80,7 @@ fn what_is_no_sound_backup_changes_nothing() {
     let refused = |name: &str, bytes: &[u8]| {
         let path = elsewhere.path().join(name);
         fs::write(&path, bytes).unwrap();
-        restore(&path, fixture.directory.path(), &event("store.restore", 99)).unwrap_err()
+        restore(BackupSource::open(&path).unwrap(), fixture.directory.path(), &event("store.restore", 99)).unwrap_err()
     };
     assert_eq!(
         refused("text", b"not a database at all, but long enough to be looked at").kind(),
@@ -91,10 +92,7 @@ fn what_is_no_sound_backup_changes_nothing() {
     let middle = holed.len() / 8_192 * 4_096;
     holed[middle..middle + 4_096].fill(0xa5);
     assert_eq!(refused("holed", &holed).kind(), ErrorKind::Validation);
-    assert_eq!(
-        restore(&elsewhere.path().join("missing"), fixture.directory.path(), &event("x", 0)).unwrap_err().kind(),
-        ErrorKind::Validation
-    );
+    assert_eq!(BackupSource::open(&elsewhere.path().join("missing")).unwrap_err().kind(), ErrorKind::Validation);
 
     // Sound pages, but somebody edited the trail; somebody else's database; one of a newer version.
     for (sql, kind) in [
@@ -107,7 +105,8 @@ fn what_is_no_sound_backup_changes_nothing() {
         fs::write(changed.path().join(database::FILE_NAME), &sound).unwrap();
         outside(&changed).execute_batch(sql).unwrap();
         let path = changed.path().join(database::FILE_NAME);
-        let error = restore(&path, fixture.directory.path(), &event("store.restore", 99)).unwrap_err();
+        let error = restore(BackupSource::open(&path).unwrap(), fixture.directory.path(), &event("store.restore", 99))
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{sql}: {error}");
     }
     assert_eq!(fixture.store.verify_audit().wait().unwrap().rows, 50);

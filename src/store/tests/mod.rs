@@ -4,6 +4,7 @@ mod accounts;
 mod backups;
 mod coverage;
 mod damage;
+mod foreign;
 mod group_commit;
 mod ledger;
 mod opening;
