@@ -39,6 +39,7 @@ fn insert(store: &Store, clock: &SystemClock) {
         details: json!({}),
         ip_address: Some("192.0.2.1".into()),
         at: clock.now(),
+        authority: None,
     };
     store.record_classifications(vec![classification], event).wait().expect("a write");
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,11 @@ use serde_json::Value;
 use crate::clock::Stamp;
 use crate::error::Error;
 
+mod authority;
 mod event;
 mod ledger;
 
+pub use authority::{Authority, Principal, Standing};
 pub use event::Event;
 pub use ledger::{Count, Coverage, CoverageSpan, Gap, Passage, PassageRow, SlotWidth, UNCLASSIFIED};
 
@@ -274,6 +277,8 @@ pub struct AuditEvent {
     /// Peer address; none on the command line.
     pub ip_address: Option<String>,
     pub at: Stamp,
+    /// Checked again in the transaction that the event belongs to; none for the command line and the unit itself.
+    pub authority: Option<Arc<dyn Authority>>,
 }
 
 /// A stored audit row with its place in the hash chain.

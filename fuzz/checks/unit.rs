@@ -173,6 +173,7 @@ fn admin_token(store: &Store, signer: &Signer, clock: &dyn Clock) -> String {
         details: json!(null),
         ip_address: None,
         at: now.clone(),
+        authority: None,
     };
     let user = store.add_user(new, event).wait().unwrap();
     signer.issue_access(&user, now.at, DAY).unwrap().token

@@ -9,6 +9,7 @@ pub mod password;
 pub mod rules;
 pub mod throttle;
 pub mod token;
+mod warrant;
 
 pub use identity::{Identity, Permission};
 pub use key::Key;
@@ -16,3 +17,4 @@ pub use password::PasswordGate;
 pub use rules::{PasswordRules, check_account_name};
 pub use throttle::{LoginThrottle, network};
 pub use token::{Claims, Grant, Issued, Signer};
+pub use warrant::Warrant;

@@ -189,6 +189,7 @@ impl Context {
             details,
             ip_address: None,
             at: self.clock.now(),
+            authority: None,
         }
     }
 }

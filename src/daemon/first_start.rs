@@ -36,6 +36,7 @@ pub fn create_admin(store: &Store, state_directory: &Path, clock: &dyn Clock) ->
         details: json!({ "role": "admin", "reason": "first start" }),
         ip_address: None,
         at: clock.now(),
+        authority: None,
     };
     if store.add_first_admin(password::hash(&password)?, event).wait()? {
         tracing::info!("first start: the account {FIRST_ADMIN} was created; its password is in {}", path.display());

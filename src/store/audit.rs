@@ -57,7 +57,7 @@ impl Store {
 
     /// Adds one event to the trail.
     pub fn record_audit(&self, event: AuditEvent) -> Pending<()> {
-        self.write(move |connection| append(connection, &event))
+        self.record(event, |_, _| Ok(()))
     }
 
     /// Rows newest first (by time, then id), at most `limit` and [`AUDIT_PAGE_ROWS_MAX`]; the next page comes before the
@@ -169,6 +169,7 @@ pub(super) fn drop_through(connection: &Connection, through: i64, at: &Stamp) ->
         details: json!({ "through": through, "hash": hex(&hash), "rows": dropped }),
         ip_address: None,
         at: at.clone(),
+        authority: None,
     };
     append(connection, &event)?;
     Ok(dropped as u64)
@@ -224,6 +225,7 @@ fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
             details: row.get::<_, Json>("details")?.0,
             ip_address: nullable_text(row, "ip_address")?,
             at: stamp(row)?,
+            authority: None,
         },
         hash: hex(&hash),
     })

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use crate::error::{Error, Result};
 use crate::record::{AuditEvent, Classification, Event};
 use crate::store::columns::{Micros, monotonic_us};
-use crate::store::{Pending, Store, audit, outbox};
+use crate::store::{Pending, Store, outbox};
 
 /// The oldest rows beyond the limit that each new row removes. More than one, so that a lowered limit is reached in time;
 /// not many more, so that no write takes long.
@@ -15,12 +15,12 @@ impl Store {
     /// Stores the classifications of one request and its audit row: all or nothing, durable once answered.
     pub fn record_classifications(&self, classifications: Vec<Classification>, event: AuditEvent) -> Pending<()> {
         let (keep, events) = (self.0.classifications_max, self.0.events.clone());
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             for classification in &classifications {
                 insert(connection, classification, keep)?;
                 outbox::append(connection, events.as_ref(), Event::Classification(classification))?;
             }
-            audit::append(connection, &event)
+            Ok(())
         })
     }
 

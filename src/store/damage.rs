@@ -262,6 +262,7 @@ pub(super) fn open_fresh(path: &Path, aside: Option<&Path>) -> Result<Connection
             details: json!({ "accounts": accounts, "service_tokens": tokens, "taken_from": from }),
             ip_address: None,
             at: SystemClock::new().now(),
+            authority: None,
         };
         audit::append(&connection, &event)?;
     }

@@ -6,6 +6,7 @@
 //! command line beside it.
 
 mod audit;
+mod authority;
 mod automatic;
 mod backup;
 mod check;

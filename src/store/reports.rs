@@ -7,7 +7,7 @@ use rusqlite::{Row, params, params_from_iter};
 use crate::record::{AuditEvent, Classification, Event, Report};
 use crate::store::columns::{Json, Micros, monotonic_us, stamp, text};
 use crate::store::failure::optional;
-use crate::store::{Pending, Store, audit, classifications, outbox};
+use crate::store::{Pending, Store, classifications, outbox};
 
 /// By when it was stored: a clock that jumped back must not let an older report pass for the newest.
 pub(super) const NEWEST: &str = "SELECT * FROM reports WHERE vehicle_id = ?1 ORDER BY rowid DESC LIMIT 1";
@@ -40,7 +40,7 @@ impl Store {
     /// Stores a report, the classification it rests on and the audit row: all or nothing, durable once answered.
     pub fn record_report(&self, report: Report, classification: Classification, event: AuditEvent) -> Pending<()> {
         let (keep, events) = (self.0.classifications_max, self.0.events.clone());
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             classifications::insert(connection, &classification, keep)?;
             outbox::append(connection, events.as_ref(), Event::Classification(&classification))?;
             let sql = "INSERT INTO reports (id, vehicle_id, data, status, class, confidence, user_id, created_at,
@@ -58,8 +58,7 @@ impl Store {
                 &*report.created.boot_id,
                 monotonic_us(&report.created),
             ])?;
-            outbox::append(connection, events.as_ref(), Event::Report(&report))?;
-            audit::append(connection, &event)
+            outbox::append(connection, events.as_ref(), Event::Report(&report))
         })
     }
 

@@ -50,6 +50,7 @@ pub(super) fn note(connection: &Connection, now: &Stamp, rows: u64) -> Result<()
         details: json!({ "boot_id": &*now.boot_id, "monotonic_zero_us": offset_us, "records": rows }),
         ip_address: None,
         at: now.clone(),
+        authority: None,
     };
     audit::append(connection, &event)
 }

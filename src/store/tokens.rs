@@ -2,20 +2,20 @@
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::{AuditEvent, Scope, ServiceToken, User};
 use crate::store::columns::Micros;
 use crate::store::failure::{is_duplicate, optional};
-use crate::store::{Pending, Store, audit, users};
+use crate::store::{Pending, Store, users};
 
 pub(super) const ALL: &str = "SELECT * FROM service_tokens ORDER BY name";
 
 impl Store {
     /// Conflict when the name is taken, be it by a revoked or expired token.
     pub fn add_service_token(&self, token: ServiceToken, event: AuditEvent) -> Pending<()> {
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
             let sql = "INSERT INTO service_tokens (id, name, scopes, created_at, expires_at, revoked_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -32,7 +32,7 @@ impl Store {
                     let text = format!("There is or was a token {:?}: choose another name.", token.name);
                     Err(Error::new(ErrorKind::Conflict, text))
                 }
-                result => result.map_err(Error::from).and_then(|_| audit::append(connection, &event)),
+                result => Ok(result.map(drop)?),
             }
         })
     }
@@ -45,22 +45,13 @@ impl Store {
         })
     }
 
-    /// The service token with that id (`jti`), revoked and expired ones included.
-    pub fn service_token(&self, id: &str) -> Pending<Option<ServiceToken>> {
-        let id = id.to_owned();
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM service_tokens WHERE id = ?1")?;
-            optional(statement.query_row([id], service_token))
-        })
-    }
-
     /// Revokes by name; NotFound without such a token, Conflict when it is revoked already.
     pub fn revoke_service_token(&self, name: &str, now: Timestamp, event: AuditEvent) -> Pending<()> {
         let name = name.to_owned();
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             let sql = "UPDATE service_tokens SET revoked_at = ?2 WHERE name = ?1 AND revoked_at IS NULL";
             if connection.prepare_cached(sql)?.execute(params![name, Micros(now)])? == 1 {
-                return audit::append(connection, &event);
+                return Ok(());
             }
             let sql = "SELECT EXISTS (SELECT 1 FROM service_tokens WHERE name = ?1)";
             Err(if connection.query_row(sql, [&name], |row| row.get(0))? {
@@ -74,7 +65,7 @@ impl Store {
     /// Remembers that an access token was given back, until it expires by itself; forgets those that have.
     pub fn revoke_access(&self, jti: &str, expires_at: Timestamp, event: AuditEvent) -> Pending<()> {
         let jti = jti.to_owned();
-        self.write(move |connection| {
+        self.record(event, move |connection, event| {
             // A wrong clock must not bring a token back: without a synchronised one nothing counts as expired.
             if event.at.synced {
                 let sql = "DELETE FROM revoked_tokens WHERE expires_at < ?1";
@@ -82,20 +73,22 @@ impl Store {
             }
             let sql = "INSERT INTO revoked_tokens (jti, expires_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             connection.prepare_cached(sql)?.execute(params![jti, Micros(expires_at)])?;
-            audit::append(connection, &event)
+            Ok(())
         })
     }
+}
 
-    /// Who a request comes from, in one read: the account, and whether this very token was given back.
-    pub fn principal(&self, user_name: &str, jti: &str) -> Pending<Option<(User, bool)>> {
-        let (name, jti) = (user_name.to_owned(), jti.to_owned());
-        self.read(move |connection| {
-            let sql = "SELECT *, EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?2) AS revoked
-                FROM users WHERE name = ?1";
-            let mut statement = connection.prepare_cached(sql)?;
-            optional(statement.query_row([name, jti], |row| Ok((users::user(row)?, row.get("revoked")?))))
-        })
-    }
+/// The account of that name, and whether the access token with that id was given back.
+pub(super) fn bearer(connection: &Connection, user_name: &str, jti: &str) -> Result<Option<(User, bool)>> {
+    let sql = "SELECT *, EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?2) AS revoked FROM users WHERE name = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    optional(statement.query_row([user_name, jti], |row| Ok((users::user(row)?, row.get("revoked")?))))
+}
+
+/// The service token with that id (`jti`), revoked and expired ones included.
+pub(super) fn service(connection: &Connection, id: &str) -> Result<Option<ServiceToken>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM service_tokens WHERE id = ?1")?;
+    optional(statement.query_row([id], service_token))
 }
 
 fn service_token(row: &Row<'_>) -> rusqlite::Result<ServiceToken> {
@@ -114,7 +107,7 @@ struct Scopes(Vec<Scope>);
 
 impl FromSql for Scopes {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let scopes = value.as_str()?.split_whitespace().map(str::parse).collect::<Result<_, Error>>();
+        let scopes = value.as_str()?.split_whitespace().map(str::parse).collect::<Result<_>>();
         scopes.map(Self).map_err(|cause| FromSqlError::Other(cause.into()))
     }
 }

@@ -45,9 +45,8 @@ impl Store {
 
     /// Makes an account; Conflict when the name is taken.
     pub fn add_user(&self, new: NewUser, event: AuditEvent) -> Pending<User> {
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             insert(connection, &new)?;
-            audit::append(connection, &event)?;
             existing(connection, &new.name)
         })
     }
@@ -86,7 +85,7 @@ impl Store {
         kept: Option<String>,
         event: AuditEvent,
     ) -> Pending<User> {
-        let password = Some(NewPassword { hash: password_hash, must_change, kept });
+        let password = Some(NewPassword { hash: password_hash, must_change, kept, checked: None });
         self.change_user(name, UserChange { password, ..UserChange::default() }, event)
     }
 
@@ -99,9 +98,8 @@ impl Store {
     /// Several changes of one account at once: all or none. The errors are those of the single ones.
     pub fn change_user(&self, name: &str, change: UserChange, event: AuditEvent) -> Pending<User> {
         let name = name.to_owned();
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             change.apply(connection, &existing(connection, &name)?)?;
-            audit::append(connection, &event)?;
             existing(connection, &name)
         })
     }
@@ -110,11 +108,11 @@ impl Store {
     /// administrator.
     pub fn delete_user(&self, name: &str, event: AuditEvent) -> Pending<()> {
         let name = name.to_owned();
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             let user = existing(connection, &name)?;
             keep_an_admin(connection, &user)?;
             connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([user.id])?;
-            audit::append(connection, &event)
+            Ok(())
         })
     }
 }
@@ -134,6 +132,8 @@ pub struct NewPassword {
     pub must_change: bool,
     /// `jti` of the one token that stays in force.
     pub kept: Option<String>,
+    /// Hash of the password that was given as the current one; Authentication when it is not the current one any more.
+    pub checked: Option<String>,
 }
 
 impl UserChange {
@@ -152,6 +152,10 @@ impl UserChange {
             connection.prepare_cached(sql)?.execute(params![user.id, enabled])?;
         }
         if let Some(password) = &self.password {
+            if password.checked.as_ref().is_some_and(|checked| *checked != user.password_hash) {
+                let text = "The password was changed meanwhile; log in again.";
+                return Err(Error::new(ErrorKind::Authentication, text));
+            }
             let sql = "UPDATE users SET password_hash = ?2, must_change_password = ?3, kept_token = ?4,
                     token_generation = token_generation + 1
                 WHERE id = ?1";

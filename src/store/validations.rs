@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::clock::Stamp;
 use crate::record::AuditEvent;
 use crate::store::columns::{Json, Micros, monotonic_us};
-use crate::store::{Pending, Store, audit};
+use crate::store::{Pending, Store};
 
 /// Most rows of one page.
 pub const VALIDATION_PAGE_ROWS_MAX: u32 = 200;
@@ -33,7 +33,7 @@ pub(super) const PAGE: &str = "SELECT id, data FROM validations WHERE id < ?1 OR
 impl Store {
     /// Keeps a manual count and its audit row: all or nothing, durable once answered.
     pub fn record_validation(&self, validation: Validation, event: AuditEvent) -> Pending<()> {
-        self.write(move |connection| {
+        self.record(event, move |connection, _| {
             let sql =
                 "INSERT INTO validations (uuid, from_at, until_at, data, user_id, created_at, clock_synced, boot_id,
                     monotonic_us)
@@ -51,7 +51,7 @@ impl Store {
             ])?;
             let oldest_kept = connection.last_insert_rowid().saturating_sub(KEPT_MAX);
             connection.prepare_cached("DELETE FROM validations WHERE id <= ?1")?.execute([oldest_kept])?;
-            audit::append(connection, &event)
+            Ok(())
         })
     }
 

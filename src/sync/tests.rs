@@ -174,6 +174,7 @@ impl Bench {
             details: json!({}),
             ip_address: None,
             at: self.clock.now(),
+            authority: None,
         };
         self.store.record_classifications(records.collect(), event).wait().unwrap();
     }

@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod appliance;
+mod authority;
 mod browser;
 mod camera;
 mod clients;

@@ -58,6 +58,7 @@ fn event(clock: &SystemClock) -> AuditEvent {
         details: json!({}),
         ip_address: None,
         at: clock.now(),
+        authority: None,
     }
 }
 

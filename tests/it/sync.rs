@@ -79,6 +79,7 @@ impl Outbox {
             details: serde_json::Value::Null,
             ip_address: None,
             at: created,
+            authority: None,
         };
         self.store.record_classifications(records, event).wait().unwrap();
     }

@@ -1,12 +1,15 @@
 //! Who is asking, and whether they may: one gate a route group, answered from the store at each request.
 
+use std::sync::Arc;
+
 use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 
 use crate::api::http::error::write_error;
 use crate::api::state::AppState;
-use crate::auth::{Claims, Grant, Identity, Permission};
+use crate::auth::{Claims, Identity, Permission, Warrant};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::Authority;
 
 /// Lets only callers with the permission pass.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +57,17 @@ impl Handler for Gate {
     }
 }
 
-async fn admitted(permission: Permission, api: &AppState, req: &Request) -> Result<Caller> {
+async fn admitted(permission: Permission, api: &AppState, req: &mut Request) -> Result<Caller> {
     let claims = api.accounts.signer.verify(presented(req)?, api.clock.wall())?;
     let identity = still(permission, api, &claims).await?;
+    req.extensions_mut().insert(Arc::new(Warrant { claims: claims.clone(), permission }));
     Ok(Caller { identity, claims })
+}
+
+/// What the request was admitted with; none on a public route. Whatever it writes is checked against it once more.
+pub fn authority(req: &Request) -> Option<Arc<dyn Authority>> {
+    let warrant = req.extensions().get::<Arc<Warrant>>()?;
+    Some(warrant.clone())
 }
 
 /// Who a verified token speaks for now, if they may do it; for a long answer also asked in the middle of it.
@@ -69,15 +79,8 @@ pub async fn still(permission: Permission, api: &AppState, claims: &Claims) -> R
     if claims.expires_at <= now {
         return Err(Error::new(ErrorKind::Authentication, "The token has expired; log in again."));
     }
-    let identity = match &claims.grant {
-        Grant::Access { .. } => {
-            let (user, revoked) = api.store.principal(&claims.subject, &claims.id).await?.unzip();
-            Identity::user(claims, user.filter(|_| revoked != Some(true)).as_ref())?
-        }
-        Grant::Service { .. } => Identity::service(claims, api.store.service_token(&claims.id).await?.as_ref(), now)?,
-    };
-    identity.may(permission)?;
-    Ok(identity)
+    let warrant = Warrant { claims: claims.clone(), permission };
+    warrant.identity(&api.store.standing(warrant.principal()).await?, now)
 }
 
 fn presented(req: &Request) -> Result<&str> {

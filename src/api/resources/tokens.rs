@@ -17,6 +17,7 @@ use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Limit;
 use crate::record::{Outcome, User};
+use crate::store::{NewPassword, UserChange};
 
 /// Credentials, as JSON or as an OAuth2 password form (RFC 6749, 4.3.2).
 #[derive(Deserialize, ToSchema)]
@@ -191,7 +192,10 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let hash = api.password_hash(change.new_password).await?;
     let details = json!({ "other_tokens": "revoked" });
     let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);
-    api.store.set_password(&user.name, hash, false, Some(caller.claims.id), event).await?;
+    let password =
+        NewPassword { hash, must_change: false, kept: Some(caller.claims.id), checked: Some(user.password_hash) };
+    let change = UserChange { password: Some(password), ..UserChange::default() };
+    api.store.change_user(&user.name, change, event).await?;
     res.status_code(StatusCode::NO_CONTENT);
     Ok(Written)
 }

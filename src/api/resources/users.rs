@@ -184,7 +184,7 @@ impl UserPatch {
             None => None,
             Some(password) => {
                 api.accounts.rules.check(&password, &user.name)?;
-                Some(NewPassword { hash: api.password_hash(password).await?, must_change, kept: None })
+                Some(NewPassword { hash: api.password_hash(password).await?, must_change, kept: None, checked: None })
             }
         };
         Ok(UserChange { role: self.role, enabled: self.enabled, password })

@@ -146,6 +146,7 @@ fn event(action: &str, seconds: i64) -> AuditEvent {
         details: json!({"why": "test"}),
         ip_address: Some("192.0.2.1".into()),
         at: stamp(seconds),
+        authority: None,
     }
 }
 
