@@ -176,6 +176,18 @@ impl Error {
     }
 }
 
+/// How alike two words are (Jaro and Winkler) from which on one may be meant for the other.
+const ALIKE_MIN: f64 = 0.7;
+
+/// The known word that `word` is most likely meant for; none when no word is near.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let alike = |other: &str| strsim::jaro_winkler(&word, &other.to_lowercase());
+    let scored = known.into_iter().map(|other| (alike(other), other));
+    let (likeness, found) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (likeness >= ALIKE_MIN).then_some(found)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

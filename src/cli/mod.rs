@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Loaded, Sources, environment, load};
 use crate::daemon;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::act_as_owner;
@@ -118,7 +118,8 @@ fn complain(error: &Error) {
 }
 
 fn dispatch(arguments: Arguments) -> Result<ExitCode> {
-    let mut sources = Sources { file: arguments.config, environment: std::env::vars().collect(), flags: Vec::new() };
+    let mut sources =
+        Sources { file: arguments.config, environment: environment(std::env::vars_os())?, flags: Vec::new() };
     if let Some(directory) = arguments.state_directory {
         sources.flags.push(("store.state_directory".into(), directory.to_string_lossy().into_owned()));
     }

@@ -2,13 +2,14 @@
 //! environment, flags. Every value keeps the name of the layer it came from, for messages and for `config show`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
 use super::sections::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 
 /// The configuration file read when none is named; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/vehicle-classifier/config.toml";
@@ -16,8 +17,35 @@ const ENVIRONMENT_PREFIX: &str = "VEHICLE_CLASSIFIER__";
 /// Names the predecessor's deployments use.
 const ALIASES: [(&str, &str); 3] =
     [("SECRET_KEY", "auth.secret_key"), ("CORS_ORIGINS", "api.cors_origins"), ("TRUSTED_HOSTS", "api.trusted_hosts")];
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 /// Read from `$CREDENTIALS_DIRECTORY/<key>`.
 const CREDENTIALS: [&str; 4] = ["auth.secret_key", "sync.redis_url", "sync.redis_password", "sync.sentinel_password"];
+
+/// The variables that are text. A variable of another program may hold any bytes (POSIX.1-2024, 8.1) and is passed over.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Config`] when a variable of this program is not UTF-8.
+pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>> {
+    let own = |name: &str| {
+        name.starts_with(ENVIRONMENT_PREFIX)
+            || name == CREDENTIALS_DIRECTORY
+            || ALIASES.iter().any(|(alias, _)| *alias == name)
+    };
+    let mut readable = BTreeMap::new();
+    for (name, value) in variables {
+        match (name.to_str(), value.into_string()) {
+            (Some(name), Ok(value)) => {
+                readable.insert(name.to_owned(), value);
+            }
+            _ if own(&name.to_string_lossy()) => {
+                let name = name.to_string_lossy();
+                return Err(Error::config(format!("The environment variable {name} is not UTF-8 text; set it anew.")));
+            }
+            _ => {}
+        }
+    }
+    Ok(readable)
+}
 
 /// Where to look; nothing here is read from the process itself, so tests need not touch the real environment.
 #[derive(Clone, Debug, Default)]
@@ -86,12 +114,13 @@ fn layers(sources: &Sources, known: &BTreeMap<String, Json>) -> Result<Vec<Layer
         layers.push(Layer::from_file(&fragment)?);
     }
     layers.push(credentials(&sources.environment, known)?);
-    layers.push(environment(&sources.environment, known));
+    layers.push(variables(&sources.environment, known));
     layers.push(Layer::from_texts("the command line", sources.flags.iter().cloned(), known));
     Ok(layers)
 }
 
-/// `config.d/*.toml` beside the main file, in name order.
+/// `config.d/*.toml` beside the main file, in name order, as a shell lists them: without hidden files, which editors
+/// (`.#x.toml`) and other systems (`._x.toml`) leave behind.
 fn fragments(main: &Path) -> Result<Vec<PathBuf>> {
     let directory = main.with_file_name("config.d");
     let entries = match std::fs::read_dir(&directory) {
@@ -102,13 +131,14 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .filter(|path| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
         .collect();
     paths.sort();
     Ok(paths)
 }
 
 fn credentials(environment: &BTreeMap<String, String>, known: &BTreeMap<String, Json>) -> Result<Layer> {
-    let Some(directory) = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
+    let Some(directory) = environment.get(CREDENTIALS_DIRECTORY).map(PathBuf::from) else {
         return Ok(Layer::default());
     };
     let mut found = Vec::new();
@@ -125,7 +155,7 @@ fn credentials(environment: &BTreeMap<String, String>, known: &BTreeMap<String, 
     Ok(Layer::from_texts("systemd credentials", found.into_iter(), known))
 }
 
-fn environment(variables: &BTreeMap<String, String>, known: &BTreeMap<String, Json>) -> Layer {
+fn variables(variables: &BTreeMap<String, String>, known: &BTreeMap<String, Json>) -> Layer {
     let aliases = ALIASES.iter().filter_map(|(name, key)| Some(((*key).to_owned(), variables.get(*name)?.clone())));
     let own = variables.iter().filter_map(|(name, value)| {
         let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase().replace("__", ".");
@@ -237,8 +267,8 @@ fn flatten_value(key: &str, value: &Value, keys: &mut Vec<(String, String)>) {
 }
 
 fn unknown_key(key: &str, origin: &str, known: &BTreeMap<String, Json>) -> Error {
-    let nearest = known.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-    let hint = nearest.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+    let near = nearest(key, known.keys().map(String::as_str));
+    let hint = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
     Error::config(format!("Unknown key `{key}` in {origin}.{hint} `vehicle-classifierd config show` lists all keys."))
 }
 

@@ -9,7 +9,7 @@ mod sections;
 mod traffic;
 mod validation;
 
-pub use layers::{Loaded, Sources, load};
+pub use layers::{Loaded, Sources, environment, load};
 pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
 pub use sections::{
     ApiConfig, AuthConfig, CaptureConfig, ClassifierConfig, Config, LogConfig, LogFormat, RequestedFormat, Secret,

@@ -61,7 +61,8 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Address and port; port 0 lets the system choose (the log names the choice).
+    /// Address and port; port 0 lets the system choose (the log names the choice). `localhost` is 127.0.0.1.
+    #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// Origins that browsers may call from, for example `https://dashboard.example.org`; no wildcard.
     pub cors_origins: Vec<String>,
@@ -99,6 +100,18 @@ pub struct ApiConfig {
     pub overlay_fps_max: f64,
     /// A frame older than this is not shown as the newest.
     pub snapshot_age_max_ms: u64,
+}
+
+/// An address is written, not looked up: a name may stand for several, and its server may be out of reach at the start.
+fn listen_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let written = text.strip_prefix("localhost:").map_or_else(|| text.clone(), |port| format!("127.0.0.1:{port}"));
+    written.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no address with a port; write 127.0.0.1:8000 for this device only, 0.0.0.0:8000 for every network, \
+             or [::]:8000 with IPv6"
+        ))
+    })
 }
 
 impl Default for ApiConfig {

@@ -1,6 +1,7 @@
 //! What a well-typed configuration can still get wrong.
 
 use super::sections::Config;
+use crate::error::nearest;
 
 /// Shortest signing key for HS256 (RFC 7518, 3.2: as long as the hash).
 const SECRET_KEY_BYTES_MIN: usize = 32;
@@ -129,6 +130,9 @@ impl Config {
                 format!("{:?} is no known time zone; write an IANA name such as Europe/Berlin", self.unit.timezone),
             ));
         }
+        if let Some(reason) = level_problem(&self.log.level) {
+            return Some(("log.level", reason));
+        }
         if self.classifier.workers > 64 {
             return Some(("classifier.workers", "it must be at most 64".into()));
         }
@@ -147,6 +151,25 @@ impl Config {
             .or_else(|| at_least("store.readers", self.store.readers as u64, 1))
             .or_else(|| at_least("store.classifications_max", self.store.classifications_max, 1))
     }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The filter takes a word that is no level for the name of a module, and then shows nothing of any other.
+fn level_problem(text: &str) -> Option<String> {
+    let unknown = text.split(',').map(str::trim).find_map(|directive| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+        (!LEVELS.contains(&level.to_ascii_lowercase().as_str())).then_some(level)
+    });
+    let Some(unknown) = unknown else {
+        let refused = tracing_subscriber::EnvFilter::try_new(text).err();
+        return refused.map(|cause| format!("{text:?} is no list of directives ({cause})"));
+    };
+    let hint = nearest(unknown, LEVELS).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    let levels = LEVELS.join(", ");
+    Some(format!(
+        "{unknown:?} is no level{hint}; write one of {levels}, or directives such as info,vehicle_classifierd::api=debug"
+    ))
 }
 
 fn at_least(key: &'static str, value: u64, least: u64) -> Option<(&'static str, String)> {

@@ -91,3 +91,58 @@ fn a_misspelt_environment_variable_is_refused() {
     let message = load(&Sources { environment, ..Sources::default() }).unwrap_err().to_string();
     assert!(message.starts_with("Unknown key `api.listn` in the environment. Did you mean `api.listen`?"), "{message}");
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_passed_over_unless_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = || OsString::from_vec(vec![b'a', 0xff, b'b']);
+    let given = [(bytes(), "x".into()), ("FOREIGN".into(), bytes()), ("HOME".into(), "/root".into())];
+    assert_eq!(environment(given.into_iter()).unwrap(), BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]));
+    for name in ["VEHICLE_CLASSIFIER__UNIT__SITE", "SECRET_KEY", "CREDENTIALS_DIRECTORY"] {
+        let message = environment([(name.into(), bytes())].into_iter()).unwrap_err().to_string();
+        assert!(message.contains(name), "{message}");
+    }
+    let mut broken = b"VEHICLE_CLASSIFIER__UNIT__S".to_vec();
+    broken.push(0xff);
+    assert!(environment([(OsString::from_vec(broken), "x".into())].into_iter()).is_err());
+}
+
+#[test]
+fn hidden_files_in_the_directory_of_fragments_are_passed_over() {
+    let (directory, sources) = from_file("[unit]\nsite = \"north\"\n");
+    let fragments = directory.path().join("config.d");
+    fs::create_dir(&fragments).unwrap();
+    for name in ["._10-site.toml", ".#10-site.toml", ".toml"] {
+        fs::write(fragments.join(name), [0, 5, 0x16, 7]).unwrap();
+    }
+    assert_eq!(load(&sources).unwrap().config.unit.site, "north");
+}
+
+#[test]
+fn an_address_to_listen_on_is_taken_or_explained() {
+    let (_directory, sources) = from_file("[api]\nlisten = \"localhost:8123\"\n");
+    assert_eq!(load(&sources).unwrap().config.api.listen.to_string(), "127.0.0.1:8123");
+    for bad in ["unit.local:8000", ":8000", "8000", "127.0.0.1", "localhost", "localhost:x"] {
+        let message = refused(&format!("[api]\nlisten = \"{bad}\"\n"));
+        assert!(message.contains("api.listen") && message.contains("write 127.0.0.1:8000"), "{message}");
+    }
+}
+
+#[test]
+fn a_log_level_that_would_silence_the_log_is_refused() {
+    for (bad, part) in [
+        ("warning", "did you mean warn?"),
+        ("inof", "did you mean info?"),
+        ("info,vehicle_classifierd::api=debgu", "did you mean debug?"),
+        ("vehicle_classifierd", "is no level"),
+        ("", "is no level"),
+        ("info,", "is no level"),
+    ] {
+        let message = refused(&format!("[log]\nlevel = \"{bad}\"\n"));
+        assert!(message.contains("log.level") && message.contains(part), "{message}");
+    }
+    for good in ["off", "WARN", "info,vehicle_classifierd::api=debug", "warn,vehicle_classifierd=trace"] {
+        let (_directory, sources) = from_file(&format!("[log]\nlevel = \"{good}\"\n"));
+        load(&sources).unwrap();
+    }
+}
