@@ -198,10 +198,68 @@ impl TrafficConfig {
             && metres.len() == 4
             && image.iter().all(within)
             && metres.iter().flatten().all(|metre| metre.is_finite() && metre.abs() <= 10_000.0);
-        (!sound).then(|| {
-            ("traffic.homography", "it needs four points in image (fractions) and the same four in metres".into())
-        })
+        if !sound {
+            let reason = "it needs four points in image (fractions) and the same four in metres".to_owned();
+            return Some(("traffic.homography", reason));
+        }
+        plane_problem(image, metres).map(|reason| ("traffic.homography", reason))
     }
+}
+
+/// The triples of four points.
+const TRIPLES: [[usize; 3]; 4] = [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]];
+/// The pairs of four points, first those that people exchange most easily.
+const PAIRS: [(usize, usize); 6] = [(2, 3), (1, 2), (0, 1), (1, 3), (0, 2), (0, 3)];
+/// A triangle whose height is less than this share of its longest side is a line: a hand that marks points errs by more.
+const TRIANGLE_HEIGHT_MIN: f32 = 0.02;
+
+/// Why four points in the picture and four on the ground cannot be the same four points of a plane before the camera. Such a
+/// view keeps the turning sense of every three points, or reverses all of them where the axes are mirrored.
+fn plane_problem(image: &[Point], metres: &[Point]) -> Option<String> {
+    for (key, points) in [("image", image), ("metres", metres)] {
+        for triple in TRIPLES {
+            if turn(points, triple) == 0 {
+                let [a, b, c] = triple.map(|at| at + 1);
+                return Some(format!(
+                    "points {a}, {b} and {c} of {key} lie on one line; mark the corners of a rectangle on the road"
+                ));
+            }
+        }
+    }
+    let agree = |metres: &[Point]| {
+        let mut senses = TRIPLES.iter().map(|triple| turn(image, *triple) * turn(metres, *triple));
+        let first = senses.next();
+        senses.all(|sense| Some(sense) == first)
+    };
+    if agree(metres) {
+        return None;
+    }
+    let crossed = PAIRS.into_iter().find(|&(first, second)| {
+        let mut exchanged = metres.to_vec();
+        exchanged.swap(first, second);
+        agree(&exchanged)
+    });
+    Some(crossed.map_or_else(
+        || "image and metres do not show the same four points: no camera sees these places so".to_owned(),
+        |(first, second)| {
+            let (first, second) = (first + 1, second + 1);
+            format!(
+                "points {first} and {second} are crossed: image and metres must list the same points in the same order"
+            )
+        },
+    ))
+}
+
+/// 1 or -1 for the sense in which three points turn, 0 where they lie on one line.
+fn turn(points: &[Point], [a, b, c]: [usize; 3]) -> i8 {
+    let side = |from: usize, to: usize| (points[to][0] - points[from][0], points[to][1] - points[from][1]);
+    let (ab, ac, bc) = (side(a, b), side(a, c), side(b, c));
+    let longest = [ab, ac, bc].iter().map(|side| side.0.hypot(side.1)).fold(0.0, f32::max);
+    let doubled_area = ab.0 * ac.1 - ab.1 * ac.0;
+    if doubled_area.abs() <= TRIANGLE_HEIGHT_MIN * longest * longest {
+        return 0;
+    }
+    if doubled_area > 0.0 { 1 } else { -1 }
 }
 
 fn is_name(text: &str) -> bool {
@@ -218,6 +276,23 @@ mod tests {
 
     fn line(name: &str) -> Line {
         Line { name: name.into(), from: [0.0, 0.5], to: [1.0, 0.5], forward: forward(), backward: backward() }
+    }
+
+    const ROAD: [Point; 4] = [[0.1, 0.9], [0.9, 0.9], [0.6, 0.4], [0.4, 0.4]];
+    const RECTANGLE: [Point; 4] = [[0.0, 0.0], [8.0, 0.0], [8.0, 20.0], [0.0, 20.0]];
+
+    fn with_ground(image: [Point; 4], metres: [Point; 4]) -> TrafficConfig {
+        let homography = Homography { image: image.to_vec(), metres: metres.to_vec() };
+        TrafficConfig { homography, ..TrafficConfig::default() }
+    }
+
+    #[test]
+    fn a_road_may_be_measured_on_any_axes() {
+        let mirrored = RECTANGLE.map(|[x, y]| [-x, y]);
+        let turned = RECTANGLE.map(|[x, y]| [100.0 - y, x + 5.0]);
+        for metres in [RECTANGLE, mirrored, turned] {
+            assert_eq!(with_ground(ROAD, metres).problem(), None, "{metres:?}");
+        }
     }
 
     #[test]
@@ -253,6 +328,18 @@ mod tests {
                 },
                 "four points",
             ),
+            (
+                with_ground([[0.1, 0.9], [0.5, 0.9], [0.9, 0.9], [0.5, 0.4]], RECTANGLE),
+                "points 1, 2 and 3 of image lie on",
+            ),
+            (
+                with_ground(ROAD, [[0.0, 0.0], [4.0, 0.0], [4.0, 9.0], [4.0, 20.0]]),
+                "points 2, 3 and 4 of metres lie on",
+            ),
+            (with_ground(ROAD, [[0.0, 0.0], [0.0, 0.0], [4.0, 9.0], [4.0, 20.0]]), "of metres lie on one line"),
+            (with_ground([ROAD[0], ROAD[1], ROAD[3], ROAD[2]], RECTANGLE), "points 3 and 4 are crossed"),
+            (with_ground([ROAD[0], ROAD[2], ROAD[1], ROAD[3]], RECTANGLE), "points 2 and 3 are crossed"),
+            (with_ground([[0.1, 0.9], [0.9, 0.9], [0.5, 0.1], [0.5, 0.6]], RECTANGLE), "no camera sees"),
             (TrafficConfig { passage_delay_ms: 1, ..TrafficConfig::default() }, "100 to 60000"),
             (TrafficConfig { doubtful_below: 60.0, ..TrafficConfig::default() }, "from 0 to 1"),
         ];

@@ -9,6 +9,14 @@ pub type Point = (f32, f32);
 /// How far beyond its ends a line still counts, in widths of the vehicle that crosses.
 const LINE_SLACK: f32 = 0.25;
 
+/// How far from its true place a box's lower edge may lie, as a share of the picture's diagonal: 2 pixels of 640 × 480.
+const PLACE_ERROR_SHARE: f32 = 0.0025;
+/// A speed that such an error changes by more than this share, and by more than [`SPEED_ERROR_KMH`], is not told.
+const SPEED_ERROR_SHARE_MAX: f32 = 0.3;
+const SPEED_ERROR_KMH: f32 = 15.0;
+/// No road vehicle is faster; the four points, or the track, are wrong.
+const SPEED_KMH_MAX: f32 = 300.0;
+
 /// The configured geometry, for one picture size.
 #[derive(Clone, Debug, Default)]
 pub struct RoadLayout {
@@ -17,6 +25,8 @@ pub struct RoadLayout {
     exclude: Vec<Vec<Point>>,
     lanes: Vec<(String, Vec<Point>)>,
     ground: Option<Ground>,
+    /// In pixels.
+    place_error: f32,
 }
 
 /// A counting line in pixels.
@@ -49,6 +59,7 @@ impl RoadLayout {
             exclude: traffic.exclude.iter().map(|region| polygon(&region.points)).collect(),
             lanes: traffic.lanes.iter().map(|lane| (lane.name.clone(), polygon(&lane.points))).collect(),
             ground: Ground::new(&image, &metres),
+            place_error: PLACE_ERROR_SHARE * width.hypot(height),
         }
     }
 
@@ -75,12 +86,24 @@ impl RoadLayout {
         self.lanes.iter().find(|(_, polygon)| contains(polygon, point)).map(|(name, _)| name.as_str())
     }
 
-    /// Metres between two points of the picture, along the ground.
+    /// Kilometres an hour of a vehicle that stood at `from` and `seconds` later at `to`. None without a ground, and where the
+    /// ground lies too far away, or too flat, for the picture to tell: near the horizon a pixel is many metres.
     #[must_use]
-    pub fn metres_between(&self, a: Point, b: Point) -> Option<f32> {
+    pub fn speed_kmh(&self, from: Point, to: Point, seconds: f32) -> Option<f32> {
         let ground = self.ground.as_ref()?;
-        let (a, b) = (ground.of(a)?, ground.of(b)?);
-        Some((b.0 - a.0).hypot(b.1 - a.1))
+        let measured = |from: Point, to: Point| {
+            let (a, b) = (ground.of(from)?, ground.of(to)?);
+            Some((b.0 - a.0).hypot(b.1 - a.1) / seconds * 3.6)
+        };
+        let speed = measured(from, to)?;
+        let error_max = (SPEED_ERROR_SHARE_MAX * speed).max(SPEED_ERROR_KMH);
+        let moved = |point: Point, by: f32| (point.0, point.1 + by);
+        for by in [self.place_error, -self.place_error] {
+            if (measured(moved(from, by), moved(to, -by))? - speed).abs() > error_max {
+                return None;
+            }
+        }
+        (speed <= SPEED_KMH_MAX).then_some(speed)
     }
 }
 
@@ -160,7 +183,8 @@ impl Ground {
         let (x, y, h) = (f64::from(x - self.origin.0), f64::from(y - self.origin.1), &self.entries);
         let depth = h[6] * x + h[7] * y + 1.0;
         let place = |a: f64, b: f64, c: f64| ((a * x + b * y + c) / depth) as f32;
-        (depth.abs() > 1e-9).then(|| (place(h[0], h[1], h[2]), place(h[3], h[4], h[5])))
+        // Beyond the horizon there is no ground.
+        (depth > 1e-9).then(|| (place(h[0], h[1], h[2]), place(h[3], h[4], h[5])))
     }
 }
 
@@ -221,14 +245,24 @@ mod tests {
         let homography = serde_json::json!({"homography": {
             "image": [[0.0, 1.0], [1.0, 1.0], [0.75, 0.5], [0.25, 0.5]], "metres": [[0, 0], [8, 0], [8, 20], [0, 20]]}});
         let layout = RoadLayout::new(&traffic(homography), (400.0, 200.0));
-        let length = layout.metres_between((200.0, 200.0), (200.0, 100.0)).unwrap();
-        assert!((length - 20.0).abs() < 0.01, "{length}");
+        // 20 metres in a second.
+        let speed = layout.speed_kmh((200.0, 200.0), (200.0, 100.0), 1.0).unwrap();
+        assert!((speed - 72.0).abs() < 0.1, "{speed}");
         // The middle of the trapezium lies nearer to the camera than half of the way.
-        assert!(layout.metres_between((200.0, 200.0), (200.0, 150.0)).unwrap() < 9.0);
-        assert!(
-            RoadLayout::new(&config::TrafficConfig::default(), (1.0, 1.0))
-                .metres_between((0.0, 0.0), (1.0, 1.0))
-                .is_none()
-        );
+        assert!(layout.speed_kmh((200.0, 200.0), (200.0, 150.0), 1.0).unwrap() < 32.4);
+        let no_ground = RoadLayout::new(&config::TrafficConfig::default(), (1.0, 1.0));
+        assert!(no_ground.speed_kmh((0.0, 0.0), (1.0, 1.0), 1.0).is_none());
+    }
+
+    #[test]
+    fn a_speed_that_the_picture_cannot_tell_is_none() {
+        // The road's edges meet at the height 0: the horizon.
+        let homography = serde_json::json!({"homography": {
+            "image": [[0.0, 1.0], [1.0, 1.0], [0.75, 0.5], [0.25, 0.5]], "metres": [[0, 0], [8, 0], [8, 20], [0, 20]]}});
+        let layout = RoadLayout::new(&traffic(homography), (400.0, 200.0));
+        assert!(layout.speed_kmh((200.0, 200.0), (200.0, 150.0), 1.0).is_some());
+        assert_eq!(layout.speed_kmh((200.0, 6.0), (200.0, 3.0), 1.0), None, "a pixel here is some hundred metres");
+        assert_eq!(layout.speed_kmh((200.0, 100.0), (200.0, -20.0), 1.0), None, "above the horizon there is no road");
+        assert_eq!(layout.speed_kmh((200.0, 200.0), (200.0, 100.0), 0.1), None, "720 km/h");
     }
 }

@@ -440,6 +440,6 @@ impl Track {
         let near: Vec<_> = self.places.iter().filter(|place| (place.at - middle).abs() <= 0.75).collect();
         let ((from_at, from), (to_at, to)) = (near.first()?.ground(), near.last()?.ground());
         let seconds = (to_at - from_at) as f32;
-        (seconds >= 0.25).then(|| layout.metres_between(from, to).map(|metres| metres / seconds * 3.6))?
+        (seconds >= 0.25).then(|| layout.speed_kmh(from, to, seconds))?
     }
 }
