@@ -27,13 +27,16 @@ use crate::sync::{self, Sync};
 
 mod camera;
 mod central;
+pub mod effective;
 mod first_start;
 mod listen;
 mod notify;
 mod reload;
+pub mod startup;
 pub mod tls;
 
 use reload::Reload;
+use startup::Startup;
 
 pub use central::redis_settings;
 
@@ -85,6 +88,8 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
     let unit_id = place::unit_id(&config.unit, &state_directory)?;
     let mut bound = listen::bind(config, &state_directory, &unit_id).await?;
     let unit = tokio::task::block_in_place(|| build(loaded, &state_directory, &unit_id))?;
+    effective::keep(&state_directory, effective::entries(loaded));
+    let kept = state_directory.clone();
     let (url, renewal) = (bound.url(), bound.renewal.take());
     let mut reload = Reload {
         sources,
@@ -121,6 +126,7 @@ async fn run(loaded: &Loaded, sources: &Sources, level: &LevelHandle) -> Result<
         Err(cause) => tracing::error!("the server task failed: {cause}"),
     }
     watchdog.abort();
+    effective::forget(&kept);
     tokio::task::block_in_place(|| drain(unit));
     tracing::info!("stopped");
     Ok(())
@@ -131,7 +137,8 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let metrics = Arc::new(Metrics::new()?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let hold = place::hold(state_directory)?;
-    let model = ActiveModel::new(load_model(loaded, state_directory)?);
+    let Startup { capture: watching, model, detector } = Startup::read(loaded, state_directory)?;
+    let model = ActiveModel::new(model);
     show_model(&metrics, &model);
     // Only this process records what the central site is told of.
     let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(unit_id));
@@ -154,8 +161,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     );
     let queue = inference.queue();
     let live = LiveView::new();
-    let watching = capture_settings(loaded)?;
-    let pipeline = camera::start_pipeline(loaded, &watching.source, &model, &store, &metrics)?;
+    let pipeline = camera::start_pipeline(loaded, &watching.source, detector, &model, &store, &metrics)?;
     let intake = pipeline.as_ref().map(Pipeline::intake);
     let take = camera::taker(intake.clone(), queue.clone(), live.clone());
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;

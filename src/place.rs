@@ -23,7 +23,21 @@ const ANCESTORS_MAX: usize = 4;
 /// # Errors
 /// Config when it cannot be made or written to, with the remedy.
 pub fn state_directory(store: &StoreConfig) -> Result<PathBuf> {
-    let directory = if !store.state_directory.as_os_str().is_empty() {
+    let directory = state_path(store);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|cause| {
+        let named = directory.display();
+        Error::config(format!(
+            "Cannot make the state directory {named}: {cause}. Set store.state_directory or --state-directory."
+        ))
+    })?;
+    Ok(directory)
+}
+
+/// Where the state directory is, or would be made.
+#[must_use]
+pub fn state_path(store: &StoreConfig) -> PathBuf {
+    if !store.state_directory.as_os_str().is_empty() {
         store.state_directory.clone()
     } else if let Some(given) = std::env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty()) {
         // systemd gives several, separated by colons, when a unit names several; ours names one.
@@ -34,15 +48,7 @@ pub fn state_directory(store: &StoreConfig) -> Result<PathBuf> {
         Path::new(&home).join(".vehicle-classifier")
     } else {
         SYSTEM_STATE.into()
-    };
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-    made.map_err(|cause| {
-        let named = directory.display();
-        Error::config(format!(
-            "Cannot make the state directory {named}: {cause}. Set store.state_directory or --state-directory."
-        ))
-    })?;
-    Ok(directory)
+    }
 }
 
 /// The state directory is this process's alone for as long as the value lives, also if the process is killed.

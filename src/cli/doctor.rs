@@ -9,16 +9,19 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::api::disk_free;
 use crate::capture::{FrameSource, SourceSpec, V4l2, list};
-use crate::cli::model::{golden_result, proven};
+use crate::cli::model::{detector_proven, golden_result, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
-use crate::config::{Sources, load};
+use crate::config::{Loaded, Sources, load};
+use crate::daemon::startup::Startup;
 use crate::daemon::tls::{TlsIdentity, existing};
-use crate::daemon::{self, capture_settings, load_model};
+use crate::daemon::{self, capture_settings, effective, load_model};
 use crate::error::{Error, Result};
+use crate::logging::mask;
 use crate::{place, sync};
 
 /// Less free space than this is a warning.
@@ -44,59 +47,129 @@ enum Verdict {
 struct Finding {
     check: &'static str,
     verdict: Verdict,
+    /// Whether the unit cannot do its work while this fails: only then does the command fail.
+    required: bool,
     /// What was found, and the remedy where one is needed.
     message: String,
 }
 
+/// Sources that a shell does not see.
+const GIVEN_TO_THE_UNIT: [&str; 3] = ["the environment", "systemd credentials", "the command line"];
+/// What the configuration shows of a secret.
+const MASKED: &str = "***";
+
 /// A certificate that expires sooner is to be renewed.
 const RENEWAL_DAYS: i64 = 21;
 
-type Check = (&'static str, fn(&Context) -> Result<(Verdict, String)>);
+/// What is checked, whether the unit needs it, and how.
+type Check = (&'static str, bool, fn(&Context) -> Result<(Verdict, String)>);
 
-const CHECKS: [Check; 11] = [
-    ("state directory", state_directory),
-    ("store", store),
-    ("model", model),
-    ("camera", camera),
-    ("redis", redis),
-    ("tls", tls),
-    ("clock", clock),
-    ("disk", disk),
-    ("backup", backup),
-    ("wear", wear),
-    ("users", users),
+const CHECKS: [Check; 13] = [
+    ("state directory", true, state_directory),
+    ("store", true, store),
+    ("start-up", true, startup),
+    ("model", true, model),
+    ("detector", true, detector),
+    ("camera", true, camera),
+    // The unit counts, and keeps what it counted, without these.
+    ("redis", false, redis),
+    ("tls", false, tls),
+    ("clock", false, clock),
+    ("disk", false, disk),
+    ("backup", false, backup),
+    ("wear", false, wear),
+    ("users", false, users),
 ];
 
 pub fn run(arguments: &DoctorArguments, sources: &Sources) -> Result<ExitCode> {
     let mut findings = Vec::new();
     match load(sources) {
-        Err(error) => {
-            findings.push(Finding { check: "configuration", verdict: Verdict::Failed, message: error.chain() })
-        }
+        Err(error) => findings.push(finding("configuration", true, Err(error))),
         Ok(loaded) => {
-            let message = "valid; `config show` prints it".to_owned();
-            findings.push(Finding { check: "configuration", verdict: Verdict::Ok, message });
+            let valid = Ok((Verdict::Ok, "valid; `config show` prints it".to_owned()));
+            findings.push(finding("configuration", true, valid));
+            let (loaded, running) = running_unit(loaded, sources);
+            findings.push(finding("running unit", false, running));
             let context = Context::new(loaded);
-            findings.extend(CHECKS.iter().map(|(check, look)| match look(&context) {
-                Ok((verdict, message)) => Finding { check, verdict, message },
-                Err(error) => Finding { check, verdict: Verdict::Failed, message: error.chain() },
-            }));
+            findings.extend(CHECKS.iter().map(|(check, required, look)| finding(check, *required, look(&context))));
         }
     }
     for finding in &findings {
         if arguments.json {
             say_json(finding)?;
         } else {
-            let mark = match finding.verdict {
-                Verdict::Ok => "ok    ",
-                Verdict::Note => "note  ",
-                Verdict::Failed => "FAILED",
+            let mark = match (finding.verdict, finding.required) {
+                (Verdict::Ok, _) => "ok    ",
+                (Verdict::Note, _) => "note  ",
+                (Verdict::Failed, true) => "FAILED",
+                (Verdict::Failed, false) => "WARN  ",
             };
             say(&format!("{mark}  {:16} {}", finding.check, finding.message))?;
         }
     }
-    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Failed);
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Failed && finding.required);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn finding(check: &'static str, required: bool, found: Result<(Verdict, String)>) -> Finding {
+    let (verdict, message) = found.unwrap_or_else(|error| (Verdict::Failed, error.chain()));
+    Finding { check, verdict, required, message: mask(&message).into_owned() }
+}
+
+/// The configuration to check: this command's, with what the service manager gave the running unit and no shell sees.
+fn running_unit(loaded: Loaded, sources: &Sources) -> (Loaded, Result<(Verdict, String)>) {
+    let Some(unit) = effective::of_running_unit(&place::state_path(&loaded.config.store)) else {
+        return (loaded, Ok((Verdict::Note, "no unit runs on this state directory".into())));
+    };
+    let mut asked = sources.clone();
+    let mut differing = Vec::new();
+    for (own, running) in effective::entries(&loaded).into_iter().zip(&unit.entries) {
+        if own.key != running.key || own.value == running.value {
+            continue;
+        }
+        let given = GIVEN_TO_THE_UNIT.contains(&running.source.as_str());
+        match text(&running.value).filter(|text| given && text != MASKED) {
+            Some(text) => asked.flags.push((own.key, text)),
+            None => differing.push(format!("{} (in {})", own.key, running.source)),
+        }
+    }
+    let loaded = match load(&asked) {
+        Ok(asked) => asked,
+        Err(error) => return (loaded, Err(error)),
+    };
+    let adopted: Vec<_> = asked.flags[sources.flags.len()..].iter().map(|(key, _)| key.as_str()).collect();
+    let mut said = "it was asked for its configuration".to_owned();
+    if !adopted.is_empty() {
+        said = format!("{said}; checked with its values of {}", adopted.join(", "));
+    }
+    if differing.is_empty() {
+        return (loaded, Ok((Verdict::Ok, said)));
+    }
+    let text = format!("{said}; it works with other values of {}: restart or reload it", differing.join(", "));
+    (loaded, Ok((Verdict::Note, text)))
+}
+
+/// As a flag takes it.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) => items.iter().map(text).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        Value::Object(_) | Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        plain => Some(plain.to_string()),
+    }
+}
+
+fn startup(context: &Context) -> Result<(Verdict, String)> {
+    Startup::read(&context.loaded, &context.state_directory()?)?;
+    Ok((Verdict::Ok, "every file that the configuration names can be used".into()))
+}
+
+fn detector(context: &Context) -> Result<(Verdict, String)> {
+    let startup = Startup::read(&context.loaded, &context.state_directory()?)?;
+    let Some(detector) = startup.detector else {
+        return Ok((Verdict::Note, "not in use: there is no source of video, or traffic.detector is none".into()));
+    };
+    Ok((Verdict::Ok, detector_proven(&detector, context)?))
 }
 
 fn state_directory(context: &Context) -> Result<(Verdict, String)> {

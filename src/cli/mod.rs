@@ -113,7 +113,12 @@ pub fn run() -> ExitCode {
 
 /// One line on standard error.
 fn complain(error: &Error) {
-    let line = error.chain().replace('\n', " ");
+    warn(&error.chain());
+}
+
+/// The same for what is no error.
+fn warn(text: &str) {
+    let line = text.replace('\n', " ");
     let _ = writeln!(std::io::stderr(), "vehicle-classifierd: {}", crate::logging::mask(&line));
 }
 

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::auth::Signer;
 use crate::cli::table::table;
-use crate::cli::{Context, say};
-use crate::clock::Clock;
+use crate::cli::{Context, say, warn};
+use crate::clock::{Clock, synchronised};
 use crate::error::Result;
 use crate::place;
 use crate::record::{Scope, ServiceToken};
@@ -65,6 +66,9 @@ fn apply(command: TokenCommand, context: &Context, store: &Store) -> Result<Stri
                 revoked_at: None,
             };
             store.add_service_token(token, event).wait()?;
+            if !synchronised() {
+                warn(&unsynchronised(now, issued.expires_at));
+            }
             Ok(issued.token)
         }
         TokenCommand::List => {
@@ -84,5 +88,26 @@ fn apply(command: TokenCommand, context: &Context, store: &Store) -> Result<Stri
             store.revoke_service_token(&name, now, context.audit("token.revoke", &name, json!({}))).wait()?;
             Ok(format!("The token {name} is void."))
         }
+    }
+}
+
+/// A token that is issued while the clock is wrong ends at another time than its days say, or is refused as not yet valid.
+fn unsynchronised(now: Timestamp, expires_at: Timestamp) -> String {
+    format!(
+        "warning: the clock is not synchronised and says {now}; the token ends on {}. If that is wrong, set the clock, revoke \
+         the token and issue another.",
+        expires_at.strftime("%F")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_an_unset_clock_is_told_with_its_end() {
+        let now: Timestamp = "1970-01-01T00:05:00Z".parse().unwrap();
+        let said = unsynchronised(now, now + DAY * 2);
+        assert!(said.contains("not synchronised") && said.contains("1970-01-03") && !said.contains('\n'), "{said}");
     }
 }

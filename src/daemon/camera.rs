@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::{CameraStatus, SourceSpec};
-use crate::classifier::ActiveModel;
+use crate::classifier::{ActiveModel, LoadedDetector};
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::daemon::{inference_settings, load_detector};
+use crate::daemon::inference_settings;
+use crate::daemon::startup::is_video;
 use crate::error::Result;
 use crate::frame::{Frame, LiveView, TrackBox};
 use crate::inference::{FrameSink, UploadQueue};
@@ -22,22 +23,20 @@ const LOOKED_AT_WITHIN: Duration = Duration::from_secs(2);
 /// Starts the pipeline for a source of video; none for no camera, and for a directory of pictures, which shows no motion.
 ///
 /// # Errors
-/// When the detector is missing or fails its golden test.
+/// When the detector fails its golden test.
 pub(super) fn start_pipeline(
     loaded: &Loaded,
     source: &SourceSpec,
+    detector: Option<LoadedDetector>,
     model: &ActiveModel,
     store: &Store,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Pipeline>> {
     let config = &loaded.config;
-    let fastest = match source {
-        SourceSpec::None => return Ok(None),
-        SourceSpec::Replay(replay) if replay.path.is_dir() => return Ok(None),
-        SourceSpec::Replay(replay) => replay.fps == Some(0.0),
-        SourceSpec::V4l2(_) => false,
-    };
-    let detector = load_detector(loaded)?;
+    if !is_video(source) {
+        return Ok(None);
+    }
+    let fastest = matches!(source, SourceSpec::Replay(replay) if replay.fps == Some(0.0));
     let named = detector.as_ref().map_or_else(|| "none: motion alone".to_owned(), |detector| detector.title());
     let parts = PipelineParts {
         settings: AnalyserSettings {

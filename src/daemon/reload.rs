@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::api::AppState;
 use crate::classifier::{ActiveModel, LoadedModel, run_golden_test};
 use crate::config::{Loaded, Sources, load};
+use crate::daemon::effective;
 use crate::daemon::tls::{self, Renewal};
 use crate::daemon::{inference_settings, load_model, notify, show_model};
 use crate::error::Result;
@@ -78,12 +79,19 @@ impl Reload<'_> {
         if !left.is_empty() {
             tracing::warn!("these need a restart: {}", left.join(", "));
         }
+        effective::keep(&self.state_directory, self.in_force(&loaded));
         self.last = loaded;
         Ok(())
     }
 }
 
 impl Reload<'_> {
+    /// Every key as the unit has it now: of those that need a restart the value of the start.
+    fn in_force(&self, loaded: &Loaded) -> Vec<effective::Entry> {
+        let pairs = effective::entries(&self.started).into_iter().zip(effective::entries(loaded));
+        pairs.map(|(started, now)| if is_reloaded(&now.key) { now } else { started }).collect()
+    }
+
     /// The model that the configuration names or that was activated meanwhile, proven; none when it is the one that runs.
     fn another_model(&self, loaded: &Loaded) -> Result<Option<LoadedModel>> {
         let (present, wanted) = (self.model.get(), load_model(loaded, &self.state_directory)?);

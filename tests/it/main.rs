@@ -31,6 +31,7 @@ mod quickstart;
 mod reload;
 mod replay;
 mod road;
+mod setup_checks;
 mod siege;
 mod small_disk;
 mod stress;
