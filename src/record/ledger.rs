@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
@@ -135,17 +135,42 @@ impl SlotWidth {
         }
     }
 
-    /// The slot that `at` falls into: its start, and the start of the next one. Days begin as `zone` has them; the other
-    /// widths at multiples since 1970 UTC.
+    /// The slot that `at` falls into: its start, and the start of the next one. Days and hours begin as `zone` has them; five
+    /// minutes at multiples since 1970 UTC, which is the same in every zone of today.
     #[must_use]
     pub fn slot(self, at: Timestamp, zone: &TimeZone) -> (Timestamp, Timestamp) {
-        if self == Self::Day {
-            return day(at, zone).unwrap_or((at, at));
+        match self {
+            Self::FiveMinutes => part(at, self.seconds(), 0),
+            Self::Hour => hour(at, zone),
+            Self::Day => day(at, zone).unwrap_or((at, at)),
         }
-        let start = at.as_second().div_euclid(self.seconds()) * self.seconds();
-        let moment = |second| Timestamp::from_second(second).unwrap_or(at);
-        (moment(start), moment(start + self.seconds()))
     }
+}
+
+/// The part of so many seconds that `at` falls into on a clock that is `offset` seconds ahead of UTC.
+fn part(at: Timestamp, seconds: i64, offset: i64) -> (Timestamp, Timestamp) {
+    let start = (at.as_second() + offset).div_euclid(seconds) * seconds - offset;
+    let moment = |second| Timestamp::from_second(second).unwrap_or(at);
+    (moment(start), moment(start + seconds))
+}
+
+/// The hour of the zone's clock. Where the clock is set by half an hour (Lord Howe), the hour in which that happens has two parts
+/// or only half of its length: no slot contains the change.
+fn hour(at: Timestamp, zone: &TimeZone) -> (Timestamp, Timestamp) {
+    let offset = |at: Timestamp| i64::from(zone.to_offset(at).seconds());
+    let second = SignedDuration::from_secs(1);
+    let (mut start, mut end) = part(at, SlotWidth::Hour.seconds(), offset(at));
+    if offset(start) != offset(at)
+        && let Some(change) = zone.preceding(at.saturating_add(second).unwrap_or(at)).next()
+    {
+        start = start.max(change.timestamp());
+    }
+    if offset(end.saturating_sub(second).unwrap_or(at)) != offset(at)
+        && let Some(change) = zone.following(at).next()
+    {
+        end = end.min(change.timestamp());
+    }
+    (start, end)
 }
 
 /// None only at the ends of the calendar.
@@ -174,4 +199,54 @@ pub struct Coverage {
     /// None: watching.
     pub gap: Option<Gap>,
     pub milliseconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lengths in minutes of the hours of a local day.
+    fn hours(zone: &str, day: &str) -> Vec<i64> {
+        let zone = TimeZone::get(zone).unwrap();
+        let noon = day.parse::<jiff::civil::Date>().unwrap().at(12, 0, 0, 0).to_zoned_datetime(zone.clone()).unwrap();
+        let (start, end) = SlotWidth::Day.slot(noon.timestamp(), &zone);
+        let (mut at, mut minutes) = (start, Vec::new());
+        while at < end {
+            let (from, until) = SlotWidth::Hour.slot(at, &zone);
+            assert_eq!(from, at, "a slot begins where the one before ends");
+            let within = until.checked_sub(SignedDuration::from_secs(1)).unwrap();
+            assert_eq!(
+                SlotWidth::Hour.slot(within, &zone),
+                (from, until),
+                "one slot, from its first to its last second"
+            );
+            minutes.push(until.duration_since(from).as_mins());
+            at = until;
+        }
+        assert_eq!(at, end, "the day ends with an hour");
+        minutes
+    }
+
+    #[test]
+    fn hours_are_those_of_the_clock_at_the_site() {
+        for zone in
+            ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe", "Europe/Berlin", "UTC"]
+        {
+            assert_eq!(hours(zone, "2026-06-15"), [60; 24], "{zone}");
+        }
+        assert_eq!(hours("Europe/Berlin", "2026-03-29").len(), 23);
+        assert_eq!(hours("Europe/Berlin", "2026-10-25").len(), 25);
+        assert_eq!(hours("America/St_Johns", "2026-03-08"), [60; 23]);
+        assert_eq!(hours("America/St_Johns", "2026-11-01"), [60; 25]);
+        let (spring, autumn) = (hours("Australia/Lord_Howe", "2026-10-04"), hours("Australia/Lord_Howe", "2026-04-05"));
+        assert_eq!((spring.len(), spring.iter().sum::<i64>()), (24, 23 * 60 + 30), "{spring:?}");
+        assert_eq!((autumn.len(), autumn.iter().sum::<i64>()), (25, 24 * 60 + 30), "{autumn:?}");
+        let zone = TimeZone::get("Asia/Kolkata").unwrap();
+        let at: Timestamp = "2026-05-01T06:45:00Z".parse().unwrap();
+        let (from, until) = SlotWidth::Hour.slot(at, &zone);
+        assert_eq!(
+            (from.to_string(), until.to_string()),
+            ("2026-05-01T06:30:00Z".into(), "2026-05-01T07:30:00Z".into())
+        );
+    }
 }

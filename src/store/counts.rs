@@ -68,18 +68,18 @@ impl Store {
         })
     }
 
-    /// Where days begin from now on (an IANA name); the days there are already are put together anew when that is another
-    /// zone than before. For the daemon at its start; whoever else opens the store takes the zone it finds.
+    /// Where days and hours begin from now on (an IANA name); those there are already are put together anew when that is
+    /// another zone than before, and when the hours are those of a version that kept them by UTC. For the daemon at its
+    /// start; whoever else opens the store takes the zone it finds.
     pub fn set_day_zone(&self, name: &str) -> Pending<()> {
         let name = name.to_owned();
         self.write(move |connection| {
             let zone = zone(&name)?;
             let sql = "UPDATE ledger_head SET day_zone = ?1 WHERE day_zone <> ?1";
-            if connection.prepare_cached(sql)?.execute([&name])? == 1 {
-                rebuild_days(connection, &zone)
-            } else {
-                Ok(())
+            if connection.prepare_cached(sql)?.execute([&name])? == 1 || hours_of_another_clock(connection, &zone)? {
+                rebuild(connection, &zone)?;
             }
+            Ok(())
         })
     }
 }
@@ -140,19 +140,38 @@ fn upsert(
     Ok(())
 }
 
-/// Puts the days together from the slots of five minutes, which every zone's days are multiples of.
-fn rebuild_days(connection: &Connection, zone: &TimeZone) -> Result<()> {
-    connection.execute("DELETE FROM counts WHERE width_s = 86400", [])?;
+/// Whether any hour that is kept does not begin where the zone's clock begins one.
+fn hours_of_another_clock(connection: &Connection, zone: &TimeZone) -> Result<bool> {
+    let sql =
+        "SELECT DISTINCT slot FROM coverage WHERE width_s = 3600 UNION SELECT slot FROM counts WHERE width_s = 3600";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let slot = row.get::<_, Micros>(0)?.0;
+        if SlotWidth::Hour.slot(slot, zone).0 != slot {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The widths that are put together anew for another zone.
+pub(super) const OF_THE_ZONE: [SlotWidth; 2] = [SlotWidth::Hour, SlotWidth::Day];
+
+/// Puts the hours and days together from the slots of five minutes, which every zone's hours are multiples of.
+fn rebuild(connection: &Connection, zone: &TimeZone) -> Result<()> {
+    connection.execute("DELETE FROM counts WHERE width_s IN (3600, 86400)", [])?;
     let mut statement = connection.prepare("SELECT * FROM counts WHERE width_s = 300 ORDER BY slot")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let found = count(row)?;
-        let (day, _) = SlotWidth::Day.slot(found.slot, zone);
-        let kind =
-            CountedKind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
-        upsert(connection, SlotWidth::Day, day, kind, i64::try_from(found.vehicles).unwrap_or(i64::MAX))?;
+        let kind = CountedKind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
+        for width in OF_THE_ZONE {
+            let (slot, _) = width.slot(found.slot, zone);
+            upsert(connection, width, slot, kind, i64::try_from(found.vehicles).unwrap_or(i64::MAX))?;
+        }
     }
-    super::coverage::rebuild_days(connection, zone)
+    super::coverage::rebuild(connection, zone)
 }
 
 pub(super) fn count(row: &Row<'_>) -> rusqlite::Result<Count> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use crate::error::{Error, Result};
 use crate::record::{CoverageSpan, Gap, SlotWidth};
 use crate::store::columns::{Micros, monotonic_us};
-use crate::store::counts::{self, Head};
+use crate::store::counts::{self, Head, OF_THE_ZONE};
 use crate::store::outbox::EventEncoder;
 use crate::store::{Pending, Store};
 
@@ -126,15 +126,17 @@ fn note_unsynced(connection: &Connection, span: &CoverageSpan) -> Result<()> {
     Ok(())
 }
 
-/// Puts the days together from the slots of five minutes.
-pub(super) fn rebuild_days(connection: &Connection, zone: &TimeZone) -> Result<()> {
-    connection.execute("DELETE FROM coverage WHERE width_s = 86400", [])?;
+/// Puts the hours and days together from the slots of five minutes.
+pub(super) fn rebuild(connection: &Connection, zone: &TimeZone) -> Result<()> {
+    connection.execute("DELETE FROM coverage WHERE width_s IN (3600, 86400)", [])?;
     let mut statement = connection.prepare("SELECT * FROM coverage WHERE width_s = 300 ORDER BY slot")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let found = counts::coverage(row)?;
-        let (day, _) = SlotWidth::Day.slot(found.slot, zone);
-        upsert(connection, SlotWidth::Day, day, found.gap, i64::try_from(found.milliseconds).unwrap_or(i64::MAX))?;
+        for width in OF_THE_ZONE {
+            let (slot, _) = width.slot(found.slot, zone);
+            upsert(connection, width, slot, found.gap, i64::try_from(found.milliseconds).unwrap_or(i64::MAX))?;
+        }
     }
     Ok(())
 }

@@ -175,6 +175,25 @@ fn what_was_seen_before_the_clock_was_right_can_be_moved() {
 }
 
 #[test]
+fn hours_of_an_earlier_version_become_those_of_the_site() {
+    let fixture = Fixture::new();
+    fixture.store.record_passage(passage("a", 2_000)).wait().unwrap();
+    fixture.store.record_coverage(vec![span(0, 7_200, None)]).wait().unwrap();
+    // An earlier version kept the hours of UTC, whatever the zone.
+    let earlier = fixture.store.write(|connection| {
+        connection.execute("UPDATE ledger_head SET day_zone = 'Asia/Kolkata'", [])?;
+        Ok(())
+    });
+    earlier.wait().unwrap();
+    assert_eq!(vehicles(&fixture, SlotWidth::Hour), [(0, 1)]);
+    fixture.store.set_day_zone("Asia/Kolkata").wait().unwrap();
+    assert_eq!(vehicles(&fixture, SlotWidth::Hour), [(1_800, 1)]);
+    let hours = covered(&fixture, SlotWidth::Hour);
+    let expected = [((-1_800, None), 1_800_000), ((1_800, None), 3_600_000), ((5_400, None), 1_800_000)];
+    assert_eq!(hours, BTreeMap::from(expected));
+}
+
+#[test]
 fn days_begin_where_the_unit_is_also_when_it_is_moved() {
     let fixture = Fixture::new();
     // 2025-12-31T23:30Z is 2026 in Berlin already.
