@@ -14,7 +14,7 @@ use vehicle_classifierd::clock::Stamp;
 use vehicle_classifierd::config::{Sources, load};
 use vehicle_classifierd::coverage::CoverageLog;
 use vehicle_classifierd::daemon::store_settings;
-use vehicle_classifierd::ledger::interval::{Interval, Intervals, Ledger, intervals};
+use vehicle_classifierd::ledger::interval::{Interval, Intervals, Kinds, Ledger, intervals};
 use vehicle_classifierd::ledger::scheme::SchemeName;
 use vehicle_classifierd::metrics::Metrics;
 use vehicle_classifierd::record::{Gap, Passage, SlotWidth};
@@ -141,7 +141,7 @@ impl Road {
             now: self.now.at,
         };
         let scheme = SchemeName::Native.load(CLASSES).unwrap();
-        intervals(interval, start(), end, ledger, &scheme, &[])
+        intervals(interval, start(), end, ledger, &scheme, Kinds::of(Vec::new(), ledger.counts, &scheme))
     }
 }
 

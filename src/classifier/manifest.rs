@@ -134,6 +134,12 @@ impl GoldenPattern {
 }
 
 impl Manifest {
+    /// The labels of the attribute `type`.
+    pub fn type_labels(&self) -> impl Iterator<Item = &str> {
+        let types = self.attributes.iter().filter(|attribute| attribute.name == Self::TYPE);
+        types.flat_map(|attribute| &attribute.labels).map(String::as_str)
+    }
+
     /// Reads and checks a manifest.
     ///
     /// # Errors

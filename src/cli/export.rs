@@ -4,17 +4,16 @@ use std::io::{BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::classifier::Manifest;
-use crate::cli::Context;
+use crate::cli::{Context, complain};
 use crate::clock::Clock;
 use crate::daemon;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::interval::{Ledger, intervals};
+use crate::ledger::interval::{Kinds, Ledger, intervals};
+use crate::ledger::names::{moment, ways};
 use crate::ledger::scheme::SchemeName;
 use crate::ledger::table::{self, Table};
 use crate::ledger::wire::{IntervalWire, PassageWire};
@@ -22,6 +21,8 @@ use crate::ledger::{Interval, Scheme};
 use crate::record::{AuditRow, Report};
 use crate::store::{AuditFilter, PassageFilter, PassagePlace, ReportFilter, Store};
 
+/// The command was not written as it should be (sysexits leave it to the shell's custom).
+const USAGE: u8 = 2;
 /// Rows in memory at once.
 const PAGE_ROWS: u32 = 500;
 /// Intervals in memory at once.
@@ -64,6 +65,12 @@ pub struct Counts {
     scheme: String,
 }
 
+impl Counts {
+    fn kind(&self) -> Result<(Interval, SchemeName)> {
+        Ok((self.interval.parse()?, self.scheme.parse()?))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Csv,
@@ -73,31 +80,37 @@ enum Format {
 pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     let zone = TimeZone::get(&context.loaded.config.unit.timezone)
         .map_err(|cause| Error::config("unit.timezone is no known time zone.").because(cause))?;
-    let range = match command {
-        ExportCommand::Reports(range) | ExportCommand::Passages(range) | ExportCommand::Audit(range) => range,
-        ExportCommand::Counts(counts) => &counts.range,
+    let (range, counted) = match command {
+        ExportCommand::Reports(range) | ExportCommand::Passages(range) | ExportCommand::Audit(range) => (range, None),
+        ExportCommand::Counts(counts) => (&counts.range, Some(counts)),
     };
-    let (from, to) = (moment(&range.from, &zone)?, moment(&range.to, &zone)?);
-    if from >= to {
-        return Err(Error::validation("--from must lie before --to."));
-    }
+    let asked = span(range, &zone).and_then(|span| Ok((span, counted.map(Counts::kind).transpose()?)));
+    let (span, counted) = match asked {
+        Ok(asked) => asked,
+        Err(error) => {
+            complain(&error);
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
     let store = context.store()?;
-    let done = match command {
-        ExportCommand::Reports(range) => reports(&store, (from, to), range.format),
-        ExportCommand::Passages(range) => passages(&store, (from, to), range.format),
-        ExportCommand::Counts(counts) => self::counts(&store, context, (from, to), counts, &zone),
-        ExportCommand::Audit(range) => audit(&store, (from, to), range.format),
+    let done = match (command, counted) {
+        (ExportCommand::Reports(range), _) => reports(&store, span, range.format),
+        (ExportCommand::Passages(range), _) => passages(&store, span, range.format),
+        (ExportCommand::Counts(counts), Some(kind)) => self::counts(&store, context, span, kind, counts.range.format, &zone),
+        (ExportCommand::Audit(range), _) => audit(&store, span, range.format),
+        (ExportCommand::Counts(_), None) => Ok(()),
     };
     store.close();
     done.map(|()| ExitCode::SUCCESS)
 }
 
-fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp> {
-    let day = |date: Date| date.to_zoned_datetime(zone.clone()).ok().map(|start| start.timestamp());
-    text.parse()
-        .ok()
-        .or_else(|| text.parse().ok().and_then(day))
-        .ok_or_else(|| Error::validation(format!("{text:?} is no time: write 2026-05-01 or 2026-05-01T12:00:00Z.")))
+fn span(range: &Range, zone: &TimeZone) -> Result<(Timestamp, Timestamp)> {
+    let (from, to) = (moment(&range.from, zone)?, moment(&range.to, zone)?);
+    if from >= to {
+        let text = "--from must lie before --to, which is not in the range itself: for one day, give the next as --to.";
+        return Err(Error::validation(text));
+    }
+    Ok((from, to))
 }
 
 /// Standard output as a table or as one object a line.
@@ -227,15 +240,17 @@ fn counts(
     store: &Store,
     context: &Context,
     (from, to): (Timestamp, Timestamp),
-    counts: &Counts,
+    (interval, scheme): (Interval, SchemeName),
+    format: Format,
     zone: &TimeZone,
 ) -> Result<()> {
-    let interval: Interval = counts.interval.parse()?;
-    let scheme = scheme(context, counts.scheme.parse()?)?;
-    let mut output = Output::begin(counts.range.format, &table::INTERVAL_COLUMNS)?;
+    let scheme = self::scheme(context, scheme)?;
+    let mut output = Output::begin(format, &table::INTERVAL_COLUMNS)?;
     let now = context.clock.now().at;
     let end = interval.around(to - SignedDuration::from_micros(1), zone).1;
     let mut start = interval.around(from, zone).0;
+    let counted = store.counted_kinds(interval.width(), start, end).wait()?;
+    let kinds = Kinds::of(ways(&context.loaded.config.traffic), &counted, &scheme);
     while start < end {
         // Days have not all the same length: the piece ends with a whole one.
         let until = start + SignedDuration::from_secs(interval.seconds() * PAGE_INTERVALS);
@@ -249,9 +264,9 @@ fn counts(
             watched_until: page.watched_until,
             now,
         };
-        let found = intervals(interval, start, until, ledger, &scheme, &[]);
+        let found = intervals(interval, start, until, ledger, &scheme, kinds.clone());
         for one in &found.intervals {
-            let wire = IntervalWire::new(one, &found.ways, &found.classes);
+            let wire = IntervalWire::new(one, &found.ways, &found.classes, &page.zone);
             output.write(&wire, table::interval(&wire))?;
         }
         start = until;
@@ -265,8 +280,5 @@ fn scheme(context: &Context, name: SchemeName) -> Result<Scheme> {
         return name.load([]);
     }
     let model = daemon::load_model(&context.loaded, &context.state_directory()?)?;
-    let attributes = model.manifest.attributes.iter();
-    let labels =
-        attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|attribute| &attribute.labels);
-    name.load(labels.map(String::as_str))
+    name.load(model.manifest.type_labels())
 }

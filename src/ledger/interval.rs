@@ -140,8 +140,39 @@ pub struct Intervals {
     pub intervals: Vec<IntervalCount>,
 }
 
-/// Every interval from the one that `from` falls into to the one before `to`, as the ledger has them. `known` are the ways
-/// that are configured: they are there even when nobody took them.
+/// What the counts of a range are told apart by: the same in each of its intervals, however the range is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    pub ways: Vec<Way>,
+    /// The scheme's classes, then those of earlier models that were counted in the range.
+    pub classes: Vec<String>,
+}
+
+impl Kinds {
+    /// `configured` ways are there even when nobody took them.
+    #[must_use]
+    pub fn of<'a>(configured: Vec<Way>, counted: impl IntoIterator<Item = &'a Count>, scheme: &Scheme) -> Self {
+        let mut ways: BTreeSet<Way> = configured.into_iter().collect();
+        let mut classes: Vec<String> = scheme.class_names().map(str::to_owned).collect();
+        let mut earlier = BTreeSet::new();
+        for count in counted {
+            ways.insert(way(count));
+            let class = scheme.class_of(&count.class).filter(|class| !classes.iter().any(|known| known == class));
+            earlier.extend(class.map(str::to_owned));
+        }
+        if ways.is_empty() {
+            ways.insert(Way { line: None, direction: None });
+        }
+        classes.extend(earlier);
+        Self { ways: ways.into_iter().collect(), classes }
+    }
+}
+
+fn way(count: &Count) -> Way {
+    Way { line: count.line.clone(), direction: count.direction.clone() }
+}
+
+/// Every interval from the one that `from` falls into to the one before `to`, as the ledger has them.
 #[must_use]
 pub fn intervals(
     interval: Interval,
@@ -149,19 +180,9 @@ pub fn intervals(
     to: Timestamp,
     ledger: Ledger<'_>,
     scheme: &Scheme,
-    known: &[Way],
+    kinds: Kinds,
 ) -> Intervals {
-    let way = |count: &Count| Way { line: count.line.clone(), direction: count.direction.clone() };
-    let mut ways: BTreeSet<Way> = known.iter().cloned().chain(ledger.counts.iter().map(way)).collect();
-    if ways.is_empty() {
-        ways.insert(Way { line: None, direction: None });
-    }
-    let mut classes: Vec<String> = scheme.class_names().map(str::to_owned).collect();
-    for count in ledger.counts {
-        if let Some(class) = scheme.class_of(&count.class).filter(|class| !classes.iter().any(|known| known == class)) {
-            classes.push(class.to_owned());
-        }
-    }
+    let Kinds { ways, classes } = kinds;
     let empty: BTreeMap<Way, Vec<u64>> = ways.iter().map(|way| (way.clone(), vec![0; classes.len()])).collect();
     let mut intervals = Vec::new();
     let (mut counts, mut coverage) = (ledger.counts, ledger.coverage);
@@ -185,7 +206,7 @@ pub fn intervals(
         // Only at the end of the calendar is there no next interval.
         at = if end > at { end } else { to };
     }
-    Intervals { ways: ways.into_iter().collect(), classes, intervals }
+    Intervals { ways, classes, intervals }
 }
 
 /// Takes what lies before `end` from the front of a sorted list.
@@ -244,6 +265,18 @@ fn seconds(milliseconds: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn intervals(
+        interval: Interval,
+        from: Timestamp,
+        to: Timestamp,
+        ledger: Ledger<'_>,
+        scheme: &Scheme,
+        known: &[Way],
+    ) -> Intervals {
+        let kinds = Kinds::of(known.to_vec(), ledger.counts, scheme);
+        super::intervals(interval, from, to, ledger, scheme, kinds)
+    }
 
     fn at(second: i64) -> Timestamp {
         // 2026-05-04T12:00:00Z

@@ -2,6 +2,7 @@
 //! which both leave the unit. Pure: the store reads, the API and the command line send.
 
 pub mod interval;
+pub mod names;
 pub mod scheme;
 pub mod table;
 pub mod wire;

@@ -31,8 +31,8 @@ pub const PASSAGE_COLUMNS: [&str; 17] = [
 ];
 
 /// Columns of [`interval`].
-pub const INTERVAL_COLUMNS: [&str; 8] =
-    ["from", "to", "line", "direction", "class", "vehicles", "coverage_ratio", "reasons"];
+pub const INTERVAL_COLUMNS: [&str; 10] =
+    ["from", "to", "line", "direction", "class", "vehicles", "coverage_ratio", "reasons", "local_date", "timezone"];
 
 /// A table that is written row by row.
 pub struct Table<W: Write>(csv::Writer<W>);
@@ -141,6 +141,8 @@ pub fn interval(interval: &IntervalWire) -> impl Iterator<Item = Vec<String>> {
                 optional(vehicles.as_ref()),
                 optional(interval.coverage_ratio.as_ref()),
                 reasons.clone(),
+                interval.local_date.to_string(),
+                interval.timezone.clone(),
             ]
         })
     })

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +114,11 @@ pub struct IntervalWire {
     pub from: Timestamp,
     #[salvo(schema(value_type = String, format = DateTime))]
     pub to: Timestamp,
+    /// The day that it begins on at the site: `2026-05-01`.
+    #[salvo(schema(value_type = String, format = Date))]
+    pub local_date: Date,
+    /// The site's time zone (IANA name), whose day that is.
+    pub timezone: String,
     /// 0…1: how much of the interval (of what has gone by of it) the unit was watching; null before it begins.
     pub coverage_ratio: Option<f64>,
     /// Seconds not watched by reason: `off`, `camera_down`, `frozen`, `obscured`, `overload`, `restart`, `clock`,
@@ -201,16 +208,20 @@ impl From<&Scheme> for SchemeWire {
 impl CountsWire {
     /// The intervals as they go out.
     #[must_use]
-    pub fn new(interval: Interval, timezone: String, scheme: &Scheme, found: &Intervals) -> Self {
+    pub fn new(interval: Interval, zone: &TimeZone, scheme: &Scheme, found: &Intervals) -> Self {
         let ends = found.intervals.first().zip(found.intervals.last());
         let (from, to) = ends.map_or_else(Default::default, |(first, last)| (first.from, last.until));
         Self {
             interval: interval.name(),
             from,
             to,
-            timezone,
+            timezone: zone.iana_name().unwrap_or("UTC").to_owned(),
             scheme: scheme.into(),
-            intervals: found.intervals.iter().map(|one| IntervalWire::new(one, &found.ways, &found.classes)).collect(),
+            intervals: found
+                .intervals
+                .iter()
+                .map(|one| IntervalWire::new(one, &found.ways, &found.classes, zone))
+                .collect(),
         }
     }
 }
@@ -218,7 +229,7 @@ impl CountsWire {
 impl IntervalWire {
     /// One interval, with every way and class of its range.
     #[must_use]
-    pub fn new(found: &IntervalCount, ways: &[Way], classes: &[String]) -> Self {
+    pub fn new(found: &IntervalCount, ways: &[Way], classes: &[String], zone: &TimeZone) -> Self {
         let way = |way: &Way| {
             let row = found.vehicles.as_ref().and_then(|vehicles| vehicles.get(way));
             let cell = |column: usize| row.and_then(|row| row.get(column).copied());
@@ -232,6 +243,8 @@ impl IntervalWire {
         Self {
             from: found.from,
             to: found.until,
+            local_date: zone.to_datetime(found.from).date(),
+            timezone: zone.iana_name().unwrap_or("UTC").to_owned(),
             coverage_ratio: found.coverage_ratio.map(rounded),
             reasons: found.reasons.iter().map(|(reason, seconds)| (reason.name(), *seconds)).collect(),
             total: found.vehicles.as_ref().map(|vehicles| vehicles.values().flatten().sum()),

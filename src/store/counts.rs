@@ -41,6 +41,8 @@ impl<'a> CountedKind<'a> {
 
 pub(super) const COUNTS: &str =
     "SELECT * FROM counts WHERE width_s = ?1 AND slot >= ?2 AND slot < ?3 ORDER BY slot, line, direction, class";
+pub(super) const KINDS: &str = "SELECT DISTINCT 0 AS slot, line, direction, class, 0 AS vehicles FROM counts
+    WHERE width_s = ?1 AND slot >= ?2 AND slot < ?3";
 pub(super) const COVERAGE: &str =
     "SELECT * FROM coverage WHERE width_s = ?1 AND slot >= ?2 AND slot < ?3 ORDER BY slot, gap";
 
@@ -66,6 +68,20 @@ impl Store {
                 watched_until: head.watched_until,
             })
         })
+    }
+
+    /// What was counted in a range of slots, each line, direction and class once and without its vehicles.
+    pub fn counted_kinds(&self, width: SlotWidth, from: Timestamp, until: Timestamp) -> Pending<Vec<Count>> {
+        self.list(move |connection| {
+            let range = params![width.seconds(), Micros(from), Micros(until)];
+            let mut statement = connection.prepare_cached(KINDS)?;
+            Ok(statement.query_map(range, count)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// The same of all times.
+    pub fn kinds_ever_counted(&self) -> Pending<Vec<Count>> {
+        self.counted_kinds(SlotWidth::Day, Timestamp::MIN, Timestamp::MAX)
     }
 
     /// Where days and hours begin from now on (an IANA name); those there are already are put together anew when that is

@@ -13,7 +13,7 @@ use crate::store::{Pending, Store, classifications, outbox};
 pub(super) const NEWEST: &str = "SELECT * FROM reports WHERE vehicle_id = ?1 ORDER BY rowid DESC LIMIT 1";
 
 /// Most rows of one page.
-pub const REPORT_PAGE_ROWS_MAX: u32 = 500;
+pub const REPORT_PAGE_ROWS_MAX: u32 = 1_000;
 
 /// Which reports; every condition that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,14 @@ pub struct ReportPlace {
 }
 
 impl Store {
+    /// Every class that a kept report has.
+    pub fn report_classes(&self) -> Pending<Vec<String>> {
+        self.list(|connection| {
+            let mut statement = connection.prepare_cached("SELECT DISTINCT class FROM reports")?;
+            Ok(statement.query_map([], |row| text(row, "class"))?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// Stores a report, the classification it rests on and the audit row: all or nothing, durable once answered.
     pub fn record_report(&self, report: Report, classification: Classification, event: AuditEvent) -> Pending<()> {
         let (keep, events) = (self.0.classifications_max, self.0.events.clone());

@@ -10,7 +10,7 @@ use crate::store::columns::{Json, Micros, monotonic_us};
 use crate::store::{Pending, Store};
 
 /// Most rows of one page.
-pub const VALIDATION_PAGE_ROWS_MAX: u32 = 200;
+pub const VALIDATION_PAGE_ROWS_MAX: u32 = 1_000;
 
 /// Manual counts kept; the oldest go first. More than anybody makes.
 const KEPT_MAX: i64 = 10_000;

@@ -22,6 +22,7 @@ mod hostile;
 mod limits;
 mod lists;
 mod live;
+mod names;
 mod oip;
 mod owners;
 mod page;

@@ -42,7 +42,7 @@ pub fn passage(id: &str, seconds: i64, class: &str, direction: &str) -> Passage 
     }
 }
 
-fn watched(from: i64, until: i64, gap: Option<Gap>) -> CoverageSpan {
+pub fn watched(from: i64, until: i64, gap: Option<Gap>) -> CoverageSpan {
     CoverageSpan { from: stamp(from), until: stamp(until), gap }
 }
 
@@ -136,13 +136,19 @@ fn counts_come_in_the_classes_of_road_authorities_and_as_a_table() {
     let table = unit.get(&format!("/api/traffic/counts?{HOUR}&scheme=tls8%2B1&format=csv"), &token);
     assert!(table.header("content-type").unwrap().starts_with("text/csv"));
     let text = table.text();
-    assert!(text.starts_with("from,to,line,direction,class,vehicles,coverage_ratio,reasons\r\n"), "{text}");
+    assert!(
+        text.starts_with("from,to,line,direction,class,vehicles,coverage_ratio,reasons,local_date,timezone\r\n"),
+        "{text}"
+    );
     let has = |row: &str| assert!(text.contains(row), "{row}\n{text}");
-    has("2026-05-04T12:00:00Z,2026-05-04T12:15:00Z,gate,north,Pkw,2,1,\r\n");
-    has("2026-05-04T12:30:00Z,2026-05-04T12:45:00Z,gate,north,Pkw,,0,camera_down:900\r\n");
-    has("2026-05-04T12:45:00Z,2026-05-04T13:00:00Z,gate,south,Bus,0,1,\r\n");
+    has("2026-05-04T12:00:00Z,2026-05-04T12:15:00Z,gate,north,Pkw,2,1,,2026-05-04,Europe/Berlin\r\n");
+    has("2026-05-04T12:30:00Z,2026-05-04T12:45:00Z,gate,north,Pkw,,0,camera_down:900,2026-05-04,Europe/Berlin\r\n");
+    has("2026-05-04T12:45:00Z,2026-05-04T13:00:00Z,gate,south,Bus,0,1,,2026-05-04,Europe/Berlin\r\n");
     let day = intervals(&unit, &token, &format!("{HOUR}&interval=1d"));
     assert_eq!(day[0]["from"], "2026-05-03T22:00:00Z", "days are the unit's");
+    assert_eq!((&day[0]["local_date"], &day[0]["timezone"]), (&json!("2026-05-04"), &json!("Europe/Berlin")));
+    let by_date = intervals(&unit, &token, "from=2026-05-04&to=2026-05-05&interval=1d");
+    assert_eq!(by_date, day, "a date is a day of the unit's time zone");
 }
 
 #[test]
@@ -320,7 +326,7 @@ fn the_ledger_is_exported_whole_in_the_order_of_time() {
     let reports = export(&["reports", "--from", "2020-01-01", "--to", "2099-01-01"]);
     assert_eq!(reports.lines().count(), 1, "{reports}");
     let refused = unit.command(&["export", "passages", "--from", "2026-05-05", "--to", "2026-05-04"], "");
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
     let refused = unit.command(&["export", "passages", "--from", "yesterday", "--to", "2026-05-04"], "");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("2026-05-01T12:00:00Z"));
 }

@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use salvo::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::ledger::names;
 
 /// Refuses parameters that the endpoint does not know, and repeated ones: a misspelt filter must not silently match all.
 ///
@@ -43,13 +45,18 @@ pub fn parsed<T: FromStr>(req: &Request, name: &str, wanted: &str) -> Result<Opt
     text(req, name).map(|text| text.parse().map_err(|_| bad())).transpose()
 }
 
-/// A moment (RFC 3339).
+/// A moment (RFC 3339), or the start of a day of `zone`.
 ///
 /// # Errors
 /// Validation.
-pub fn moment(req: &Request, name: &str) -> Result<Option<Timestamp>> {
-    parsed(req, name, "a time such as 2026-05-01T12:00:00Z")
+pub fn moment(req: &Request, name: &str, zone: &TimeZone) -> Result<Option<Timestamp>> {
+    let read = |text| names::moment(text, zone).map_err(|error| error.detail("parameter", name));
+    text(req, name).map(read).transpose()
 }
+
+/// Rows of a page of any list.
+pub const PAGE_ROWS_DEFAULT: u32 = 100;
+pub const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// The page size, from 1 to `most`.
 ///
@@ -67,16 +74,19 @@ pub fn limit(req: &Request, default: u32, most: u32) -> Result<u32> {
     }
 }
 
-/// Both ends of a range of time, `from` included and `to` not.
+/// Both ends of a range of time, `from` included and `to` not; days are those of `zone`.
 ///
 /// # Errors
 /// Validation, also for a range that is empty.
-pub fn range(req: &Request) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
-    let (from, to) = (moment(req, "from")?, moment(req, "to")?);
+pub fn range(req: &Request, zone: &TimeZone) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let (from, to) = (moment(req, "from", zone)?, moment(req, "to", zone)?);
     if let (Some(from), Some(to)) = (from, to)
         && from >= to
     {
-        return Err(Error::validation("`from` must lie before `to`.").detail("parameter", "from"));
+        return Err(Error::validation(
+            "`from` must lie before `to`, which is not in the range itself: for one day, give the next as `to`.",
+        )
+        .detail("parameter", "from"));
     }
     Ok((from, to))
 }
@@ -118,22 +128,41 @@ pub fn word(req: &Request, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// The place after which the page begins: `next_cursor` of the one before. Two numbers in hexadecimal; clients are not to
-/// look inside.
+/// The lists that have pages. A cursor begins with its list's letter, so that no list takes another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Audit,
+    Passages,
+    Reports,
+    Validations,
+}
+
+impl List {
+    const fn letter(self) -> char {
+        match self {
+            Self::Audit => 'u',
+            Self::Passages => 'p',
+            Self::Reports => 'r',
+            Self::Validations => 'v',
+        }
+    }
+}
+
+/// The place after which the page begins: `next_cursor` of the one before. A letter and two numbers in hexadecimal; clients are
+/// not to look inside.
 ///
 /// # Errors
-/// Validation.
-pub fn cursor(req: &Request) -> Result<Option<(i64, i64)>> {
-    text(req, "cursor").map(|text| read_cursor(text).ok_or_else(bad_cursor)).transpose()
+/// Validation, also for a cursor of another list.
+pub fn cursor(req: &Request, list: List) -> Result<Option<(i64, i64)>> {
+    let bad = || {
+        Error::validation("The query parameter `cursor` must be the `next_cursor` of an earlier page of this list.")
+            .detail("parameter", "cursor")
+    };
+    text(req, "cursor").map(|text| read_cursor(list, text).ok_or_else(bad)).transpose()
 }
 
-fn bad_cursor() -> Error {
-    Error::validation("The query parameter `cursor` must be the `next_cursor` of an earlier page.")
-        .detail("parameter", "cursor")
-}
-
-fn read_cursor(text: &str) -> Option<(i64, i64)> {
-    let (first, second) = text.split_once('-')?;
+fn read_cursor(list: List, text: &str) -> Option<(i64, i64)> {
+    let (first, second) = text.strip_prefix(list.letter())?.split_once('-')?;
     let number = |hex: &str| {
         let plain = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         plain.then(|| u64::from_str_radix(hex, 16).ok().map(u64::cast_signed)).flatten()
@@ -143,8 +172,8 @@ fn read_cursor(text: &str) -> Option<(i64, i64)> {
 
 /// A place as the client gets it.
 #[must_use]
-pub fn cursor_text(first: i64, second: i64) -> String {
-    format!("{:x}-{:x}", first.cast_unsigned(), second.cast_unsigned())
+pub fn cursor_text(list: List, first: i64, second: i64) -> String {
+    format!("{}{:x}-{:x}", list.letter(), first.cast_unsigned(), second.cast_unsigned())
 }
 
 /// How a list is wanted.
@@ -192,10 +221,15 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_as_it_was_and_nothing_else_is_one() {
         for place in [(0, 0), (1_777_000_000_000_000, 42), (-1, i64::MAX), (i64::MIN, 1)] {
-            assert_eq!(read_cursor(&cursor_text(place.0, place.1)), Some(place));
+            let text = cursor_text(List::Reports, place.0, place.1);
+            assert_eq!(read_cursor(List::Reports, &text), Some(place));
+            for other in [List::Audit, List::Passages, List::Validations] {
+                assert_eq!(read_cursor(other, &text), None, "{other:?}");
+            }
         }
         for bad in ["", "-", "1", "1-", "-1", "1-2-3", "+1-2", "1- 2", "x-1", "11111111111111111-1", "1'--"] {
-            assert_eq!(read_cursor(bad), None, "{bad:?}");
+            assert_eq!(read_cursor(List::Passages, &format!("p{bad}")), None, "{bad:?}");
+            assert_eq!(read_cursor(List::Passages, bad), None, "{bad:?}");
         }
     }
 }

@@ -4,15 +4,13 @@ use salvo::prelude::*;
 
 use crate::api::http::access::Caller;
 use crate::api::http::error::Answer;
-use crate::api::http::query;
+use crate::api::http::query::{self, List, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, cursor_text};
+use crate::api::resources::traffic::zone;
 use crate::api::resources::wire::{AuditPage, ChainWire, Reply};
 use crate::api::state::AppState;
 use crate::error::Result;
 use crate::record::Outcome;
 use crate::store::AuditFilter;
-
-const PAGE_DEFAULT: u32 = 100;
-const PAGE_MAX: u32 = 1_000;
 
 /// Audit trail
 ///
@@ -27,7 +25,7 @@ const PAGE_MAX: u32 = 1_000;
         ("from" = Option<String>, Query, format = DateTime, description = "RFC 3339, inclusive"),
         ("to" = Option<String>, Query, format = DateTime, description = "RFC 3339, exclusive"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
-        ("cursor" = Option<i64>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^u[0-9a-fA-F]{1,16}-0$"),
         ("verify" = Option<bool>, Query, description = "Walk the whole hash chain")
     ),
     security(["bearer" = []])
@@ -35,10 +33,10 @@ const PAGE_MAX: u32 = 1_000;
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPage>> {
     let api = AppState::of(depot)?;
     query::only(req, &["user", "action", "outcome", "from", "to", "limit", "cursor", "verify"])?;
-    let limit = query::limit(req, PAGE_DEFAULT, PAGE_MAX)?;
-    let before = query::parsed::<i64>(req, "cursor", "the next_cursor of an earlier page")?;
+    let limit = query::limit(req, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
+    let before = query::cursor(req, List::Audit)?.map(|(id, _)| id);
     let verify = query::flag(req, "verify")?;
-    let (from, to) = query::range(req)?;
+    let (from, to) = query::range(req, &zone(&api)?)?;
     let filter = AuditFilter {
         user: query::word(req, "user")?,
         action: query::word(req, "action")?,
@@ -56,7 +54,8 @@ pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<AuditPag
     );
     api.store.record_audit(event).await?;
     let rows = api.store.audit_page(filter, before, limit).await?;
-    let next_cursor = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.to_string())).flatten();
+    let next_cursor =
+        (rows.len() == limit as usize).then(|| rows.last().map(|row| cursor_text(List::Audit, row.id, 0))).flatten();
     let chain = chain(&api, verify).await?;
     Ok(Reply(AuditPage { events: rows.into_iter().map(Into::into).collect(), next_cursor, chain }))
 }

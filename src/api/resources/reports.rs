@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::api::http::access::Caller;
 use crate::api::http::csv;
 use crate::api::http::error::Answer;
-use crate::api::http::query::{self, Listing, cursor_text};
+use crate::api::http::query::{self, List, Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, cursor_text};
+use crate::api::resources::traffic::{check_names, zone};
 use crate::api::resources::wire::{Reply, ReportPage, Success, Written};
 use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::table;
 use crate::record::{Outcome, Report};
 use crate::report::ReportBody;
-use crate::store::{REPORT_PAGE_ROWS_MAX, ReportFilter, ReportPlace};
+use crate::store::{ReportFilter, ReportPlace};
 
-const PAGE_DEFAULT: u32 = 50;
 const KNOWN: [&str; 8] = ["from", "to", "vehicle_id", "class", "min_confidence", "format", "limit", "cursor"];
 const COLUMNS: [&str; 11] = [
     "report_id",
@@ -43,8 +43,8 @@ const COLUMNS: [&str; 11] = [
         ("class" = Option<String>, Query, description = "Of this class only, for example `bus`", min_length = 1, max_length = 128),
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
-        ("limit" = Option<u32>, Query, description = "1 to 500, 50 by default", minimum = 1, maximum = 500),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^r[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),
     responses((status_code = 200, description = "A page of reports", content(
         ("application/json" = Success<ReportPage>), ("text/csv" = String)
@@ -54,8 +54,8 @@ const COLUMNS: [&str; 11] = [
 pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = AppState::of(depot)?;
     query::only(req, &KNOWN)?;
-    let limit = query::limit(req, PAGE_DEFAULT, REPORT_PAGE_ROWS_MAX)?;
-    let (from, to) = query::range(req)?;
+    let limit = query::limit(req, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
+    let (from, to) = query::range(req, &zone(&api)?)?;
     let filter = ReportFilter {
         from,
         to,
@@ -64,12 +64,13 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
         confidence_min: query::share(req, "min_confidence")?,
     };
     let listing = query::listing(req)?;
-    let after = query::cursor(req)?.map(|(created_us, row)| ReportPlace { created_us, row });
+    check_names(&api, None, None, filter.class.as_deref()).await?;
+    let after = query::cursor(req, List::Reports)?.map(|(created_us, row)| ReportPlace { created_us, row });
     // One more than asked for tells whether there is a next page.
     let mut rows = api.store.report_page(filter, after, limit + 1).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| more).map(|(place, _)| cursor_text(place.created_us, place.row));
+    let next = rows.last().filter(|_| more).map(|(place, _)| cursor_text(List::Reports, place.created_us, place.row));
     let event = api.audit(
         req,
         Some(Caller::of(depot)?.name()),

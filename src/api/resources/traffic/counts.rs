@@ -6,11 +6,12 @@ use salvo::prelude::*;
 use crate::api::http::csv;
 use crate::api::http::error::Answer;
 use crate::api::http::query::{self, Listing};
-use crate::api::resources::traffic::{configured_ways, load, scheme, zone};
+use crate::api::resources::traffic::{check_names, load, scheme, zone};
 use crate::api::resources::wire::{Reply, Success, Written};
 use crate::api::state::AppState;
 use crate::error::{Error, Result};
-use crate::ledger::interval::{Ledger, intervals};
+use crate::ledger::interval::{Kinds, Ledger, intervals};
+use crate::ledger::names::ways;
 use crate::ledger::wire::CountsWire;
 use crate::ledger::{Interval, Scheme, table};
 use crate::metrics::Limit;
@@ -44,6 +45,7 @@ pub async fn counts(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let interval = query::text(req, "interval").map_or(Ok(Interval::QuarterHour), str::parse)?;
     let scheme = load(&api, scheme(req)?)?;
     let line = query::word(req, "line")?;
+    check_names(&api, line.as_deref(), None, None).await?;
     let listing = query::listing(req)?;
     let (from, to) = range(req, &api, interval)?;
     let found = counted(&api, interval, (from, to), scheme, line).await?;
@@ -66,12 +68,12 @@ async fn counted(
     line: Option<String>,
 ) -> Result<CountsWire> {
     let mut page = api.store.counts(interval.width(), from, to).await?;
-    let mut ways = configured_ways(api);
+    let mut ways = ways(&api.config.traffic);
     if let Some(line) = &line {
         page.counts.retain(|count| count.line.as_ref() == Some(line));
         ways.retain(|way| way.line.as_ref() == Some(line));
     }
-    let (now, timezone) = (api.clock.wall(), api.config.unit.timezone.clone());
+    let now = api.clock.wall();
     let assembled = tokio::task::spawn_blocking(move || {
         let ledger = Ledger {
             counts: &page.counts,
@@ -81,16 +83,17 @@ async fn counted(
             watched_until: page.watched_until,
             now,
         };
-        let found = intervals(interval, from, to, ledger, &scheme, &ways);
-        CountsWire::new(interval, timezone, &scheme, &found)
+        let kinds = Kinds::of(ways, &page.counts, &scheme);
+        let found = intervals(interval, from, to, ledger, &scheme, kinds);
+        CountsWire::new(interval, &page.zone, &scheme, &found)
     });
     assembled.await.map_err(|cause| Error::internal("The counts cannot be put together.").because(cause))
 }
 
 /// Whole intervals, within the limit.
 fn range(req: &Request, api: &AppState, interval: Interval) -> Result<(Timestamp, Timestamp)> {
-    let (from, to) = query::range(req)?;
     let zone = zone(api)?;
+    let (from, to) = query::range(req, &zone)?;
     let to = to.unwrap_or_else(|| api.clock.wall());
     let from = from.unwrap_or_else(|| Interval::Day.around(to - SignedDuration::from_micros(1), &zone).0);
     if from >= to {

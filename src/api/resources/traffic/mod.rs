@@ -1,5 +1,6 @@
 //! What passed: passages, counts and the manual counts they are compared with.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use salvo::prelude::*;
 
@@ -7,11 +8,11 @@ use crate::api::http::access::Gate;
 use crate::api::http::query;
 use crate::api::state::AppState;
 use crate::auth::Permission;
-use crate::classifier::Manifest;
 use crate::error::{Error, Result};
 use crate::ledger::Scheme;
-use crate::ledger::interval::Way;
+use crate::ledger::names::Names;
 use crate::ledger::scheme::SchemeName;
+use crate::record::Count;
 
 mod counts;
 mod passages;
@@ -32,17 +33,14 @@ pub fn routes() -> Router {
 }
 
 /// The unit's own zone, where days begin.
-fn zone(api: &AppState) -> Result<TimeZone> {
+pub fn zone(api: &AppState) -> Result<TimeZone> {
     TimeZone::get(&api.config.unit.timezone)
         .map_err(|cause| Error::internal("The unit's time zone cannot be used.").because(cause))
 }
 
 fn load(api: &AppState, name: SchemeName) -> Result<Scheme> {
     let model = api.model.get();
-    let attributes = model.manifest.attributes.iter();
-    let labels =
-        attributes.filter(|attribute| attribute.name == Manifest::TYPE).flat_map(|attribute| &attribute.labels);
-    name.load(labels.map(String::as_str))
+    name.load(model.manifest.type_labels())
 }
 
 /// The parameter `scheme`; native when absent.
@@ -50,9 +48,27 @@ fn scheme(req: &Request) -> Result<SchemeName> {
     query::text(req, "scheme").map_or(Ok(SchemeName::Native), str::parse)
 }
 
-/// Lines with their directions as they are configured: they are there even when nobody takes them.
-fn configured_ways(api: &AppState) -> Vec<Way> {
-    let lines = api.config.traffic.lines.iter();
-    let way = |line: &str, direction: &str| Way { line: Some(line.into()), direction: Some(direction.into()) };
-    lines.flat_map(|line| [way(&line.name, &line.forward), way(&line.name, &line.backward)]).collect()
+/// What filters name must exist, or have existed: in the configuration, in the active model, in the ledger.
+pub async fn check_names(
+    api: &AppState,
+    line: Option<&str>,
+    direction: Option<&str>,
+    class: Option<&str>,
+) -> Result<()> {
+    let check = |names: &Names| -> Result<()> {
+        line.map_or(Ok(()), |line| names.check_line(line))?;
+        direction.map_or(Ok(()), |direction| names.check_direction(direction))?;
+        class.map_or(Ok(()), |class| names.check_class(class))
+    };
+    let model = api.model.get();
+    let configured = Names::configured(&api.config.traffic, model.manifest.type_labels());
+    if check(&configured).is_ok() {
+        return Ok(());
+    }
+    let mut history = api.store.kinds_ever_counted().await?;
+    if class.is_some() {
+        let kind = |class| Count { slot: Timestamp::UNIX_EPOCH, line: None, direction: None, class, vehicles: 0 };
+        history.extend(api.store.report_classes().await?.into_iter().map(kind));
+    }
+    check(&configured.with_history(history))
 }

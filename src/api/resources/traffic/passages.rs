@@ -5,16 +5,16 @@ use salvo::prelude::*;
 
 use crate::api::http::csv;
 use crate::api::http::error::Answer;
-use crate::api::http::query::{self, Listing, cursor_text};
+use crate::api::http::query::{self, List, Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, cursor_text};
 use crate::api::resources::traffic::wire::PassagePage;
+use crate::api::resources::traffic::{check_names, zone};
 use crate::api::resources::wire::{Reply, Success, Written};
 use crate::api::state::AppState;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::table;
 use crate::ledger::wire::PassageWire;
-use crate::store::{PASSAGE_PAGE_ROWS_MAX, PassageFilter, PassagePlace};
+use crate::store::{PassageFilter, PassagePlace};
 
-const PAGE_DEFAULT: u32 = 100;
 const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confidence", "format", "limit", "cursor"];
 
 /// Passages
@@ -32,7 +32,7 @@ const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confi
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^p[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),
     responses((status_code = 200, description = "A page of passages", content(
         ("application/json" = Success<PassagePage>), ("text/csv" = String)
@@ -42,8 +42,8 @@ const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confi
 pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = AppState::of(depot)?;
     query::only(req, &KNOWN)?;
-    let limit = query::limit(req, PAGE_DEFAULT, PASSAGE_PAGE_ROWS_MAX)?;
-    let (from, to) = query::range(req)?;
+    let limit = query::limit(req, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
+    let (from, to) = query::range(req, &zone(&api)?)?;
     let filter = PassageFilter {
         from,
         to,
@@ -53,13 +53,15 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
         confidence_min: query::share(req, "min_confidence")?.map(f64::from),
     };
     let listing = query::listing(req)?;
-    let before = query::cursor(req)?.map(|(counted_us, id)| PassagePlace { counted_us, id });
+    let (line, direction, class) = (filter.line.as_deref(), filter.direction.as_deref(), filter.class.as_deref());
+    check_names(&api, line, direction, class).await?;
+    let before = query::cursor(req, List::Passages)?.map(|(counted_us, id)| PassagePlace { counted_us, id });
     // One more than asked for tells whether there is a next page.
     let mut rows = api.store.passages_page(filter, before, limit + 1).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let last = rows.last().filter(|_| more).map(PassagePlace::of);
-    let next = last.map(|place| cursor_text(place.counted_us, place.id));
+    let next = last.map(|place| cursor_text(List::Passages, place.counted_us, place.id));
     let passages: Vec<PassageWire> = rows.into_iter().map(Into::into).collect();
     match listing {
         Listing::Json => Reply(PassagePage { passages, next_cursor: next }).render(res),

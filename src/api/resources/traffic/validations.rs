@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use salvo::oapi::ToSchema;
 use salvo::prelude::*;
@@ -11,19 +12,19 @@ use serde_json::json;
 use crate::api::http::access::Caller;
 use crate::api::http::body::read_fields;
 use crate::api::http::error::Answer;
-use crate::api::http::query;
+use crate::api::http::query::{self, List, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, cursor_text};
 use crate::api::resources::traffic::wire::ValidationPage;
-use crate::api::resources::traffic::{load, zone};
+use crate::api::resources::traffic::{check_names, load, zone};
 use crate::api::resources::wire::{Created, Reply};
 use crate::api::state::AppState;
 use crate::error::{Error, Result};
-use crate::ledger::interval::{Interval, Ledger, intervals};
+use crate::ledger::interval::{Interval, Kinds, Ledger, intervals};
+use crate::ledger::names;
 use crate::ledger::scheme::SchemeName;
 use crate::ledger::wire::{ClassError, TotalError, ValidationWire};
 use crate::record::{Count, Outcome, SlotWidth};
-use crate::store::{VALIDATION_PAGE_ROWS_MAX, Validation};
+use crate::store::Validation;
 
-const PAGE_DEFAULT: u32 = 50;
 /// Longer than anybody counts.
 const INTERVAL_MAX: SignedDuration = SignedDuration::from_hours(24);
 const COUNTS_MAX: usize = 200;
@@ -43,10 +44,10 @@ const NOTE_CHARACTERS_MAX: usize = 500;
 pub struct ValidationForm {
     /// Inclusive; RFC 3339.
     #[salvo(schema(value_type = String, format = DateTime))]
-    from: Timestamp,
+    from: String,
     /// Exclusive, and past; at most 24 hours after `from`.
     #[salvo(schema(value_type = String, format = DateTime))]
-    to: Timestamp,
+    to: String,
     /// `native` (default), `tls8+1` or `coba`.
     scheme: Option<String>,
     /// The counting line that was watched; all of them when absent.
@@ -84,8 +85,13 @@ pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<Val
     let name = form.scheme.as_deref().map_or(Ok(SchemeName::Native), str::parse)?;
     let scheme = load(&api, name)?;
     let classes: Vec<_> = scheme.class_names().collect();
-    check(&form, &classes, now.at)?;
-    let mut rows = api.store.passages_between(form.from, form.to).await?;
+    let (from, to) = span(&form, &zone(&api)?, now.at)?;
+    check(&form, &classes)?;
+    check_names(&api, form.line.as_deref(), None, None).await?;
+    for direction in form.counts.iter().filter_map(|count| count.direction.as_deref()) {
+        check_names(&api, None, Some(direction), None).await?;
+    }
+    let mut rows = api.store.passages_between(from, to).await?;
     if let Some(line) = &form.line {
         rows.retain(|row| row.line.as_ref() == Some(line));
     }
@@ -96,12 +102,17 @@ pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<Val
     });
     let manual = form.counts.iter().map(|count| ((count.direction.clone(), count.class.clone()), count.count));
     let (classes, total, agreement) = compared(manual, unit);
+    let coverage_ratio = coverage(&api, from, to).await?;
+    if coverage_ratio.is_none_or(|ratio| ratio <= 0.0) && total.unit == 0 {
+        let text = "The unit was not watching then (coverage_ratio 0), so there is nothing to compare: /api/traffic/counts says why.";
+        return Err(Error::validation(text).detail("coverage_ratio", 0).into());
+    }
     let validation = ValidationWire {
         id: uuid::Uuid::new_v4().to_string(),
-        from: form.from,
-        to: form.to,
+        from,
+        to,
         scheme: scheme.name.clone(),
-        coverage_ratio: coverage(&api, form.from, form.to).await?,
+        coverage_ratio,
         line: form.line,
         classes,
         total,
@@ -132,37 +143,44 @@ pub async fn compare(req: &mut Request, depot: &mut Depot) -> Answer<Created<Val
 #[endpoint(
     tags("traffic"),
     parameters(
-        ("limit" = Option<u32>, Query, description = "1 to 200, 50 by default", minimum = 1, maximum = 200),
-        ("cursor" = Option<i64>, Query, description = "`next_cursor` of the page before")
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^v[0-9a-fA-F]{1,16}-0$")
     ),
     security(["bearer" = []])
 )]
 pub async fn list(req: &mut Request, depot: &mut Depot) -> Answer<Reply<ValidationPage>> {
     let api = AppState::of(depot)?;
     query::only(req, &["limit", "cursor"])?;
-    let limit = query::limit(req, PAGE_DEFAULT, VALIDATION_PAGE_ROWS_MAX)?;
-    let before = query::parsed::<i64>(req, "cursor", "the next_cursor of an earlier page")?;
+    let limit = query::limit(req, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
+    let before = query::cursor(req, List::Validations)?.map(|(id, _)| id);
     let mut rows = api.store.validations_page(before, limit + 1).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next_cursor = rows.last().filter(|_| more).map(|(id, _)| id.to_string());
+    let next_cursor = rows.last().filter(|_| more).map(|(id, _)| cursor_text(List::Validations, *id, 0));
     let validations = rows.into_iter().map(|(_, body)| {
         serde_json::from_value(body).map_err(|cause| Error::internal("A comparison cannot be read.").because(cause))
     });
     Ok(Reply(ValidationPage { validations: validations.collect::<Result<_>>()?, next_cursor }))
 }
 
-fn check(form: &ValidationForm, classes: &[&str], now: Timestamp) -> Result<()> {
+fn span(form: &ValidationForm, zone: &TimeZone, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
+    let moment = |field: &str, text: &str| names::moment(text, zone).map_err(|error| error.detail("field", field));
+    let (from, to) = (moment("from", &form.from)?, moment("to", &form.to)?);
     let bad = |field: &str, text: String| Err(Error::validation(text).detail("field", field));
-    if form.from >= form.to {
+    if from >= to {
         return bad("from", "`from` must lie before `to`.".into());
     }
-    if form.to > now {
+    if to > now {
         return bad("to", "`to` lies in the future: count first.".into());
     }
-    if form.to.duration_since(form.from) > INTERVAL_MAX {
+    if to.duration_since(from) > INTERVAL_MAX {
         return bad("to", format!("An interval has at most {} hours.", INTERVAL_MAX.as_hours()));
     }
+    Ok((from, to))
+}
+
+fn check(form: &ValidationForm, classes: &[&str]) -> Result<()> {
+    let bad = |field: &str, text: String| Err(Error::validation(text).detail("field", field));
     if form.counts.len() > COUNTS_MAX {
         return bad("counts", format!("At most {COUNTS_MAX} counts may be sent."));
     }
@@ -240,7 +258,7 @@ async fn coverage(api: &AppState, from: Timestamp, to: Timestamp) -> Result<Opti
         now: api.clock.wall(),
     };
     let native = crate::ledger::Scheme::native([]);
-    let found = intervals(Interval::FiveMinutes, start, to, ledger, &native, &[]);
+    let found = intervals(Interval::FiveMinutes, start, to, ledger, &native, Kinds::of(Vec::new(), none, &native));
     let ratios: Vec<f64> = found.intervals.iter().filter_map(|slot| slot.coverage_ratio).collect();
     let sum: f64 = ratios.iter().sum();
     Ok((!ratios.is_empty()).then(|| (sum / ratios.len() as f64 * 1e4).round() / 1e4))
