@@ -180,7 +180,7 @@ impl CoverageLog {
             self.recent.iter().filter(|part| part.2 || !watched).map(|part| part.1.as_secs_f64()).sum()
         };
         let (watched, all) = (sum(true), sum(false));
-        self.metrics.interval_coverage_ratio.set(if all > 0.0 { watched / all } else { 0.0 });
+        self.metrics.interval_coverage_ratio.set(if watched > 0.0 { watched / all } else { 0.0 });
     }
 
     /// Stores what is not stored yet: the unit stops. What the disk does not take, the store tries once more when it is closed.

@@ -140,6 +140,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let Startup { capture: watching, model, detector } = Startup::read(loaded, state_directory)?;
     let model = ActiveModel::new(model);
     show_model(&metrics, &model);
+    metrics.set_unit(unit_id, &config.unit.site);
     // Only this process records what the central site is told of.
     let events = (!config.sync.redis_url.is_empty()).then(|| sync::encoder(unit_id));
     let settings = StoreSettings { events, ..store_settings(loaded, state_directory.to_owned()) };

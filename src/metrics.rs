@@ -23,6 +23,27 @@ const REQUEST_BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// 0.5 ms … 2 s: one stage of a classification on anything from a desktop to a Cortex-A53.
 const STAGE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0];
 
+/// Endpoints with a threshold (`slow_requests_total`).
+pub const SLOW_ENDPOINTS: [&str; 4] =
+    ["/api/vehicle/classify", "/api/vehicle/classify-batch", "/api/vehicle/report", "/health"];
+/// Tables whose rows go by age, by bytes or by number.
+const TRIMMED_TABLES: [&str; 7] =
+    ["audit_log", "classifications", "outbox", "passage_crops", "passages", "reports", "validations"];
+/// What may be wrong with the central site (`sync_failures_total`).
+pub const TROUBLES: [&str; 11] = [
+    "down",
+    "read_only",
+    "out_of_memory",
+    "loading",
+    "failing_over",
+    "credentials",
+    "tls",
+    "garbage",
+    "refused",
+    "twin",
+    "store",
+];
+
 /// The series; fields are named after them.
 pub struct Metrics {
     registry: Registry,
@@ -55,6 +76,7 @@ pub struct Metrics {
     pub clock_synchronized: IntGauge,
     pub watchdog_pings: IntCounter,
     build_info: GaugeVec,
+    unit_info: GaugeVec,
     model_info: GaugeVec,
 }
 
@@ -130,6 +152,15 @@ impl Metrics {
         for fault in ["disconnected", "stalled", "frozen", "dark", "bright", "covered"] {
             metrics.camera_faults.with_label_values(&[fault]);
         }
+        for endpoint in SLOW_ENDPOINTS {
+            metrics.slow_requests.with_label_values(&[endpoint]);
+        }
+        for table in TRIMMED_TABLES {
+            metrics.store.rows_deleted.with_label_values(&[table]);
+        }
+        for trouble in TROUBLES {
+            metrics.sync.failures.with_label_values(&[trouble]);
+        }
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("VEHICLE_CLASSIFIER_COMMIT")]).set(1.0);
         Ok(metrics)
     }
@@ -160,12 +191,7 @@ impl Metrics {
             redis_connections: gauge(r, "redis_connections", "Open connections to Redis.")?,
             active_requests: gauge(r, "active_requests", "HTTP requests being worked on.")?,
             connections: gauge(r, "connections", "Open HTTP connections.")?,
-            slow_requests: counters(
-                r,
-                "slow_requests_total",
-                "Requests over their endpoint's threshold.",
-                &["endpoint"],
-            )?,
+            slow_requests: slow_requests(r)?,
             limit_hits: counters(
                 r,
                 "limit_hits_total",
@@ -174,8 +200,8 @@ impl Metrics {
             )?,
             frames: counters(r, "frames_total", "Camera frames by what became of them.", &["result"])?,
             pipeline_duration: pipeline_stages(r)?,
-            passages: counters(r, "passages_total", "Vehicles that passed.", &["class", "direction"])?,
-            frame_age: float_gauge(r, "frame_age_seconds", "Age of the newest frame when last looked at.")?,
+            passages: counters(r, "passages_total", "Vehicles that passed.", &["class", "direction", "line"])?,
+            frame_age: frame_age(r)?,
             camera_state: gauges(r, "camera_state", "1 for the state the camera is in, else 0.", &["state"])?,
             camera_faults: counters(r, "camera_faults_total", "Camera faults by kind, at their onset.", &["fault"])?,
             queue_depth: gauges(r, "queue_depth", "Entries waiting in a bounded queue.", &["queue"])?,
@@ -194,6 +220,7 @@ impl Metrics {
             clock_synchronized: gauge(r, "clock_synchronized", "1 once the wall clock is synchronised.")?,
             watchdog_pings: counter(r, "watchdog_pings_total", "Progress reports to the service manager.")?,
             build_info: float_gauges(r, "build_info", "Constant 1 with the build's facts.", &["version", "commit"])?,
+            unit_info: float_gauges(r, "unit_info", "Constant 1 with the unit's names.", &["unit", "site"])?,
             model_info: float_gauges(
                 r,
                 "model_info",
@@ -202,6 +229,20 @@ impl Metrics {
             )?,
             registry: registry.clone(),
         })
+    }
+
+    /// Names the unit.
+    pub fn set_unit(&self, unit: &str, site: &str) {
+        self.unit_info.with_label_values(&[unit, site]).set(1.0);
+    }
+
+    /// Shows a zero for every vehicle that may pass.
+    pub fn expect_passages<'a>(&self, ways: &[(&str, &str)], classes: impl IntoIterator<Item = &'a str>) {
+        for class in classes {
+            for (line, direction) in ways {
+                self.passages.with_label_values(&[class, direction, line]);
+            }
+        }
     }
 
     /// Names the active model; an earlier one's series goes.
@@ -239,6 +280,15 @@ fn coverage_ratio(r: &Registry) -> prometheus::Result<Gauge> {
         "interval_coverage_ratio",
         "Share of the last 15 minutes (since the start, if that is shorter) in which the unit was watching.",
     )
+}
+
+fn slow_requests(r: &Registry) -> prometheus::Result<IntCounterVec> {
+    counters(r, "slow_requests_total", "Requests over their endpoint's threshold.", &["endpoint"])
+}
+
+fn frame_age(r: &Registry) -> prometheus::Result<Gauge> {
+    let help = "Since the camera's newest frame, or since the start without one; NaN without a camera.";
+    float_gauge(r, "frame_age_seconds", help)
 }
 
 fn watch_seconds(r: &Registry) -> prometheus::Result<CounterVec> {
@@ -325,6 +375,23 @@ mod tests {
         }
         let named = include_str!("metrics/limit.rs").matches(" => \"").count();
         assert_eq!(Limit::ALL.len(), named, "a limit has a name and does not stand in ALL");
+    }
+
+    #[test]
+    fn counters_are_there_at_zero_from_the_start() {
+        let metrics = Metrics::new().unwrap();
+        metrics.set_unit("unit-1", "Depot 7");
+        metrics.expect_passages(&[("gate", "north")], ["car"]);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for line in [
+            "slow_requests_total{endpoint=\"/health\"} 0",
+            "sync_failures_total{trouble=\"down\"} 0",
+            "store_rows_deleted_total{table=\"classifications\"} 0",
+            "passages_total{class=\"car\",direction=\"north\",line=\"gate\"} 0",
+            "unit_info{site=\"Depot 7\",unit=\"unit-1\"} 1",
+        ] {
+            assert!(text.contains(&format!("vehicle_classifier_{line}\n")), "{line}");
+        }
     }
 
     #[test]

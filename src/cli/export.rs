@@ -96,7 +96,9 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     let done = match (command, counted) {
         (ExportCommand::Reports(range), _) => reports(&store, span, range.format),
         (ExportCommand::Passages(range), _) => passages(&store, span, range.format),
-        (ExportCommand::Counts(counts), Some(kind)) => self::counts(&store, context, span, kind, counts.range.format, &zone),
+        (ExportCommand::Counts(counts), Some(kind)) => {
+            self::counts(&store, context, span, kind, counts.range.format, &zone)
+        }
         (ExportCommand::Audit(range), _) => audit(&store, span, range.format),
         (ExportCommand::Counts(_), None) => Ok(()),
     };

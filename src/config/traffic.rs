@@ -215,7 +215,7 @@ const TRIANGLE_HEIGHT_MIN: f32 = 0.02;
 
 /// Why four points in the picture and four on the ground cannot be the same four points of a plane before the camera. Such a
 /// view keeps the turning sense of every three points, or reverses all of them where the axes are mirrored.
-fn plane_problem(image: &[Point], metres: &[Point]) -> Option<String> {
+fn plane_problem(image: &[RelativePoint], metres: &[RelativePoint]) -> Option<String> {
     for (key, points) in [("image", image), ("metres", metres)] {
         for triple in TRIPLES {
             if turn(points, triple) == 0 {
@@ -226,7 +226,7 @@ fn plane_problem(image: &[Point], metres: &[Point]) -> Option<String> {
             }
         }
     }
-    let agree = |metres: &[Point]| {
+    let agree = |metres: &[RelativePoint]| {
         let mut senses = TRIPLES.iter().map(|triple| turn(image, *triple) * turn(metres, *triple));
         let first = senses.next();
         senses.all(|sense| Some(sense) == first)
@@ -251,7 +251,7 @@ fn plane_problem(image: &[Point], metres: &[Point]) -> Option<String> {
 }
 
 /// 1 or -1 for the sense in which three points turn, 0 where they lie on one line.
-fn turn(points: &[Point], [a, b, c]: [usize; 3]) -> i8 {
+fn turn(points: &[RelativePoint], [a, b, c]: [usize; 3]) -> i8 {
     let side = |from: usize, to: usize| (points[to][0] - points[from][0], points[to][1] - points[from][1]);
     let (ab, ac, bc) = (side(a, b), side(a, c), side(b, c));
     let longest = [ab, ac, bc].iter().map(|side| side.0.hypot(side.1)).fold(0.0, f32::max);
@@ -278,10 +278,10 @@ mod tests {
         Line { name: name.into(), from: [0.0, 0.5], to: [1.0, 0.5], forward: forward(), backward: backward() }
     }
 
-    const ROAD: [Point; 4] = [[0.1, 0.9], [0.9, 0.9], [0.6, 0.4], [0.4, 0.4]];
-    const RECTANGLE: [Point; 4] = [[0.0, 0.0], [8.0, 0.0], [8.0, 20.0], [0.0, 20.0]];
+    const ROAD: [RelativePoint; 4] = [[0.1, 0.9], [0.9, 0.9], [0.6, 0.4], [0.4, 0.4]];
+    const RECTANGLE: [RelativePoint; 4] = [[0.0, 0.0], [8.0, 0.0], [8.0, 20.0], [0.0, 20.0]];
 
-    fn with_ground(image: [Point; 4], metres: [Point; 4]) -> TrafficConfig {
+    fn with_ground(image: [RelativePoint; 4], metres: [RelativePoint; 4]) -> TrafficConfig {
         let homography = Homography { image: image.to_vec(), metres: metres.to_vec() };
         TrafficConfig { homography, ..TrafficConfig::default() }
     }

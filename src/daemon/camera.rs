@@ -14,7 +14,7 @@ use crate::frame::{Frame, LiveView, TrackBox};
 use crate::inference::{FrameSink, UploadQueue};
 use crate::metrics::Metrics;
 use crate::pipeline::{AnalyserSettings, Followed, Intake, Pipeline, PipelineParts};
-use crate::record::{Classification, Gap, Origin, Passage};
+use crate::record::{Classification, Gap, Origin, Passage, UNCLASSIFIED};
 use crate::store::Store;
 
 /// A vehicle that is not seen for longer than this is another one to the tracker (`traffic` keeps tracks about as long).
@@ -51,11 +51,26 @@ pub(super) fn start_pipeline(
         frame_age_max: Duration::from_millis(config.capture.frame_age_max_ms),
         metrics: metrics.clone(),
     };
+    expect_passages(loaded, model, metrics);
     let store = store.clone();
     let pipeline = Pipeline::start(parts, Box::new(move |passage| record(&store, passage)))?;
     let lines = config.traffic.lines.len();
     tracing::info!("traffic: {lines} counting line(s), detector {named}");
     Ok(Some(pipeline))
+}
+
+/// The lines are a closed set, and so are the model's labels.
+fn expect_passages(loaded: &Loaded, model: &ActiveModel, metrics: &Metrics) {
+    let lines = loaded.config.traffic.lines.iter();
+    let mut ways: Vec<_> = lines
+        .flat_map(|line| [(line.name.as_str(), line.forward.as_str()), (line.name.as_str(), line.backward.as_str())])
+        .collect();
+    if ways.is_empty() {
+        ways.push(("", ""));
+    }
+    let model = model.get();
+    metrics.expect_passages(&ways, model.manifest.type_labels().filter(|label| *label != "background"));
+    metrics.expect_passages(&ways, [UNCLASSIFIED]);
 }
 
 fn record(store: &Store, passage: Passage) {

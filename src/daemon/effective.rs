@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Loaded;
-use crate::place::write_new;
+use crate::files::write_new;
 
 const FILE: &str = "running-configuration.json";
 /// The program's name as the kernel keeps it: 15 bytes (`proc_pid_comm(5)`).
@@ -18,11 +18,11 @@ const COMMAND: &str = "vehicle-classif";
 #[derive(Serialize, Deserialize)]
 pub struct Effective {
     pid: u32,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<EffectiveEntry>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Entry {
+pub struct EffectiveEntry {
     pub key: String,
     /// `***` for a secret.
     pub value: Value,
@@ -36,12 +36,12 @@ fn path(state_directory: &Path) -> PathBuf {
 
 /// Every key as the unit has it.
 #[must_use]
-pub fn entries(loaded: &Loaded) -> Vec<Entry> {
-    loaded.entries().into_iter().map(|(key, value, source)| Entry { key, value, source }).collect()
+pub fn entries(loaded: &Loaded) -> Vec<EffectiveEntry> {
+    loaded.entries().into_iter().map(|(key, value, source)| EffectiveEntry { key, value, source }).collect()
 }
 
 /// Keeps what this process works with. The unit runs without it too.
-pub fn keep(state_directory: &Path, entries: Vec<Entry>) {
+pub fn keep(state_directory: &Path, entries: Vec<EffectiveEntry>) {
     let effective = Effective { pid: std::process::id(), entries };
     let kept = serde_json::to_vec(&effective)
         .map_err(|cause| cause.to_string())

@@ -87,7 +87,7 @@ impl Reload<'_> {
 
 impl Reload<'_> {
     /// Every key as the unit has it now: of those that need a restart the value of the start.
-    fn in_force(&self, loaded: &Loaded) -> Vec<effective::Entry> {
+    fn in_force(&self, loaded: &Loaded) -> Vec<effective::EffectiveEntry> {
         let pairs = effective::entries(&self.started).into_iter().zip(effective::entries(loaded));
         pairs.map(|(started, now)| if is_reloaded(&now.key) { now } else { started }).collect()
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::auth::Key;
 use crate::capture::{self, SourceSpec};
 use crate::classifier::{LoadedDetector, LoadedModel};
-use crate::config::{Loaded, Traffic};
+use crate::config::{Loaded, TrafficConfig};
 use crate::daemon::{capture_settings, load_detector, load_model, redis_settings, tls};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,7 +15,7 @@ const ANY_UNIT: &str = "unit";
 
 /// The parts that come from files which the configuration names.
 pub struct Startup {
-    pub capture: capture::Settings,
+    pub capture: capture::CaptureSettings,
     pub model: LoadedModel,
     /// Only for a source of video, and only where one is configured.
     pub detector: Option<LoadedDetector>,
@@ -37,7 +37,7 @@ impl Startup {
         }
         let capture = capture_settings(loaded).map_err(|error| refused("capture.source", &error))?;
         let model = load_model(loaded, state_directory).map_err(|error| refused("classifier.model", &error))?;
-        let named = config.traffic.detector != Traffic::default().detector;
+        let named = config.traffic.detector != TrafficConfig::default().detector;
         let detector = if is_video(&capture.source) || named {
             load_detector(loaded).map_err(|error| refused("traffic.detector", &error))?
         } else {

@@ -272,7 +272,6 @@ impl Worker {
 
     fn frame(&self, classifier: &mut PictureClassifier<'_>, waiting: WaitingFrame) {
         let age = waiting.arrived.elapsed();
-        self.metrics.frame_age.set(age.as_secs_f64());
         if age > self.settings.frame_age_max {
             self.metrics.frames.with_label_values(&["stale"]).inc();
             return;

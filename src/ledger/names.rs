@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::config::Traffic;
+use crate::config::TrafficConfig;
 use crate::error::{Error, Result, nearest};
 use crate::ledger::interval::Way;
 use crate::record::{Count, UNCLASSIFIED};
@@ -23,7 +23,7 @@ pub struct Names {
 impl Names {
     /// Those of the configuration and of the active model.
     #[must_use]
-    pub fn configured<'a>(traffic: &Traffic, labels: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn configured<'a>(traffic: &TrafficConfig, labels: impl IntoIterator<Item = &'a str>) -> Self {
         let directions = traffic.lines.iter().flat_map(|line| [line.forward.clone(), line.backward.clone()]);
         Self {
             lines: traffic.lines.iter().map(|line| line.name.clone()).collect(),
@@ -79,7 +79,7 @@ fn known(kind: &str, name: &str, known: &BTreeSet<String>) -> Result<()> {
 
 /// Lines with their directions as they are configured: they are there even when nobody takes them.
 #[must_use]
-pub fn ways(traffic: &Traffic) -> Vec<Way> {
+pub fn ways(traffic: &TrafficConfig) -> Vec<Way> {
     let way = |line: &str, direction: &str| Way { line: Some(line.into()), direction: Some(direction.into()) };
     let lines = traffic.lines.iter();
     lines.flat_map(|line| [way(&line.name, &line.forward), way(&line.name, &line.backward)]).collect()
@@ -130,7 +130,7 @@ mod tests {
     fn a_slip_of_the_pen_is_answered_with_what_was_meant() {
         let line = serde_json::json!({ "lines": [
             { "name": "gate", "from": [0, 0.5], "to": [1, 0.5], "forward": "north", "backward": "south" }] });
-        let traffic: Traffic = serde_json::from_value(line).unwrap();
+        let traffic: TrafficConfig = serde_json::from_value(line).unwrap();
         let slot = Timestamp::UNIX_EPOCH;
         let old = Count { slot, line: Some("bridge".into()), direction: None, class: "tram".into(), vehicles: 1 };
         let names = Names::configured(&traffic, ["car", "bus"]).with_history([old]);

@@ -201,7 +201,6 @@ impl Run {
     fn frame(&self, analyser: &mut Analyser<'_>, Waiting { frame, arrived }: Waiting) -> bool {
         let metrics = &self.parts.metrics;
         let age = arrived.elapsed();
-        metrics.frame_age.set(age.as_secs_f64());
         if age > self.parts.frame_age_max && !self.parts.lossless {
             metrics.frames.with_label_values(&["stale"]).inc();
             return false;
@@ -234,7 +233,9 @@ impl Run {
             Ok(passages) => {
                 for passage in passages {
                     let direction = passage.direction.as_deref().unwrap_or_default();
-                    self.parts.metrics.passages.with_label_values(&[passage.class.as_str(), direction]).inc();
+                    let line = passage.line.as_deref().unwrap_or_default();
+                    let labels = [passage.class.as_str(), direction, line];
+                    self.parts.metrics.passages.with_label_values(&labels).inc();
                     (self.sink)(passage);
                 }
             }

@@ -15,9 +15,10 @@ impl Store {
     /// Stores the classifications of one request and its audit row: all or nothing, durable once answered.
     pub fn record_classifications(&self, classifications: Vec<Classification>, event: AuditEvent) -> Pending<()> {
         let (keep, events) = (self.0.classifications_max, self.0.events.clone());
+        let deleted = self.rows_deleted("classifications");
         self.record(event, move |connection, _| {
             for classification in &classifications {
-                insert(connection, classification, keep)?;
+                deleted.inc_by(insert(connection, classification, keep)?);
                 outbox::append(connection, events.as_ref(), Event::Classification(classification))?;
             }
             Ok(())
@@ -26,13 +27,16 @@ impl Store {
 
     /// Stores the classification of a camera frame, which nobody has to account for.
     pub fn record_camera(&self, classification: Classification) -> Pending<()> {
-        let keep = self.0.classifications_max;
-        self.write(move |connection| insert(connection, &classification, keep))
+        let (keep, deleted) = (self.0.classifications_max, self.rows_deleted("classifications"));
+        self.write(move |connection| {
+            deleted.inc_by(insert(connection, &classification, keep)?);
+            Ok(())
+        })
     }
 }
 
-/// Adds the row and removes the oldest ones beyond `keep`.
-pub(super) fn insert(connection: &Connection, classification: &Classification, keep: i64) -> Result<()> {
+/// Adds the row and removes the oldest ones beyond `keep`; how many.
+pub(super) fn insert(connection: &Connection, classification: &Classification, keep: i64) -> Result<u64> {
     let sql = "INSERT INTO classifications (uuid, origin, image_path, width, height, format, sha256, predictions, class,
             confidence, processing_time_ms, model, model_version, user_id, created_at, clock_synced, boot_id, monotonic_us)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
@@ -64,6 +68,5 @@ pub(super) fn insert(connection: &Connection, classification: &Classification, k
     let sql = "DELETE FROM classifications WHERE id IN
         (SELECT id FROM classifications WHERE id <= ?1 ORDER BY id LIMIT ?2)";
     let newest_to_go = connection.last_insert_rowid().saturating_sub(keep);
-    connection.prepare_cached(sql)?.execute([newest_to_go, TRIMMED_PER_ROW])?;
-    Ok(())
+    Ok(connection.prepare_cached(sql)?.execute([newest_to_go, TRIMMED_PER_ROW])? as u64)
 }

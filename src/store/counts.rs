@@ -181,7 +181,8 @@ fn rebuild(connection: &Connection, zone: &TimeZone) -> Result<()> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let found = count(row)?;
-        let kind = CountedKind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
+        let kind =
+            CountedKind { line: found.line.as_deref(), direction: found.direction.as_deref(), class: &found.class };
         for width in OF_THE_ZONE {
             let (slot, _) = width.slot(found.slot, zone);
             upsert(connection, width, slot, kind, i64::try_from(found.vehicles).unwrap_or(i64::MAX))?;

@@ -147,6 +147,11 @@ struct Threads {
 }
 
 impl Store {
+    /// Counts what goes from a table by a limit of its rows or bytes.
+    fn rows_deleted(&self, table: &str) -> prometheus::IntCounter {
+        self.0.metrics.store.rows_deleted.with_label_values(&[table])
+    }
+
     /// Opens the database of the state directory, making or migrating it as needed, and starts the threads.
     ///
     /// # Errors

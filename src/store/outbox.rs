@@ -124,6 +124,7 @@ impl Store {
 
     /// Notes that everything up to `seq` is delivered, and lets go of the oldest delivered rows that need not be kept.
     pub fn outbox_ack(&self, seq: i64, keep: OutboxKeep) -> Pending<()> {
+        let deleted = self.rows_deleted("outbox");
         self.write(move |connection| {
             let sql = "UPDATE outbox_head SET acked = ?1 WHERE acked < ?1";
             connection.prepare_cached(sql)?.execute([seq])?;
@@ -131,7 +132,7 @@ impl Store {
                 (SELECT seq FROM (SELECT seq, created_at FROM outbox ORDER BY seq LIMIT ?4)
                  WHERE seq <= (SELECT acked FROM outbox_head) AND (seq <= ?1 - ?2 OR created_at < ?3))";
             let keep = params![seq, keep.rows_max, Micros(keep.since), TRIMMED_PER_ACK];
-            connection.prepare_cached(sql)?.execute(keep)?;
+            deleted.inc_by(connection.prepare_cached(sql)?.execute(keep)? as u64);
             Ok(())
         })
     }

@@ -57,11 +57,12 @@ impl Store {
     /// changes nothing. While the disk takes no writes it is kept in memory, within a limit, and answered once it is stored.
     pub fn record_passage(&self, passage: Passage) -> Pending<bool> {
         let (crop_bytes_max, events) = (self.0.crop_bytes_max, self.0.events.clone());
+        let deleted = self.rows_deleted("passage_crops");
         let bytes = HELD_PASSAGE_BYTES + passage.crop.as_ref().map_or(0, Vec::len);
         self.write_steadfast(bytes, move |connection| {
             let Some(id) = insert(connection, &passage)? else { return Ok(false) };
             if let Some(jpeg) = &passage.crop {
-                insert_crop(connection, id, jpeg, crop_bytes_max)?;
+                deleted.inc_by(insert_crop(connection, id, jpeg, crop_bytes_max)?);
             }
             counts::add(connection, passage.counted.at, CountedKind::of(&passage), 1)?;
             outbox::append(connection, events.as_ref(), Event::Passage(&passage))?;
@@ -175,11 +176,12 @@ fn insert(connection: &Connection, passage: &Passage) -> Result<Option<i64>> {
     Ok((added == 1).then(|| connection.last_insert_rowid()))
 }
 
-/// Keeps the crop and removes the oldest ones that do not fit into the budget any more, the new one included.
-fn insert_crop(connection: &Connection, passage_id: i64, jpeg: &[u8], bytes_max: i64) -> Result<()> {
+/// Keeps the crop and removes the oldest ones that do not fit into the budget any more, the new one included; how many.
+fn insert_crop(connection: &Connection, passage_id: i64, jpeg: &[u8], bytes_max: i64) -> Result<u64> {
     let size = i64::try_from(jpeg.len()).unwrap_or(i64::MAX);
     let sql = "INSERT INTO passage_crops (passage_id, bytes, jpeg) VALUES (?1, ?2, ?3)";
     connection.prepare_cached(sql)?.execute(params![passage_id, size, jpeg])?;
+    let mut deleted = 0;
     for _ in 0..CROPS_TRIMMED {
         let sql = "SELECT ifnull(sum(bytes), 0) FROM passage_crops";
         let total: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
@@ -187,9 +189,9 @@ fn insert_crop(connection: &Connection, passage_id: i64, jpeg: &[u8], bytes_max:
             break;
         }
         let sql = "DELETE FROM passage_crops WHERE passage_id = (SELECT min(passage_id) FROM passage_crops)";
-        connection.prepare_cached(sql)?.execute([])?;
+        deleted += connection.prepare_cached(sql)?.execute([])? as u64;
     }
-    Ok(())
+    Ok(deleted)
 }
 
 /// Where a page lies.

@@ -48,8 +48,9 @@ impl Store {
     /// Stores a report, the classification it rests on and the audit row: all or nothing, durable once answered.
     pub fn record_report(&self, report: Report, classification: Classification, event: AuditEvent) -> Pending<()> {
         let (keep, events) = (self.0.classifications_max, self.0.events.clone());
+        let deleted = self.rows_deleted("classifications");
         self.record(event, move |connection, _| {
-            classifications::insert(connection, &classification, keep)?;
+            deleted.inc_by(classifications::insert(connection, &classification, keep)?);
             outbox::append(connection, events.as_ref(), Event::Classification(&classification))?;
             let sql = "INSERT INTO reports (id, vehicle_id, data, status, class, confidence, user_id, created_at,
                     clock_synced, boot_id, monotonic_us)

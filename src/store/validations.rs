@@ -33,6 +33,7 @@ pub(super) const PAGE: &str = "SELECT id, data FROM validations WHERE id < ?1 OR
 impl Store {
     /// Keeps a manual count and its audit row: all or nothing, durable once answered.
     pub fn record_validation(&self, validation: Validation, event: AuditEvent) -> Pending<()> {
+        let deleted = self.rows_deleted("validations");
         self.record(event, move |connection, _| {
             let sql =
                 "INSERT INTO validations (uuid, from_at, until_at, data, user_id, created_at, clock_synced, boot_id,
@@ -50,7 +51,8 @@ impl Store {
                 monotonic_us(&validation.created),
             ])?;
             let oldest_kept = connection.last_insert_rowid().saturating_sub(KEPT_MAX);
-            connection.prepare_cached("DELETE FROM validations WHERE id <= ?1")?.execute([oldest_kept])?;
+            let sql = "DELETE FROM validations WHERE id <= ?1";
+            deleted.inc_by(connection.prepare_cached(sql)?.execute([oldest_kept])? as u64);
             Ok(())
         })
     }

@@ -201,3 +201,14 @@ impl fmt::Display for Problem {
         write!(f, "{} ({}); {}", self.trouble.sentence(), self.detail, self.trouble.remedy())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+    use crate::metrics::TROUBLES;
+
+    #[test]
+    fn every_trouble_has_its_series_from_the_start() {
+        assert_eq!(Trouble::ALL.map(Trouble::name), TROUBLES);
+    }
+}

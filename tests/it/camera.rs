@@ -83,6 +83,12 @@ fn a_camera_that_is_not_there_is_named_with_the_remedy_and_does_not_keep_the_uni
     let failing = || unit.metric(&admin, "vehicle_classifier_camera_faults_total{fault=\"disconnected\"}");
     until("counted as a fault", || failing() >= 1.0);
     unit.log.wait_for("Plug the camera in, or correct capture.source");
+    let age = || unit.metric(&admin, "vehicle_classifier_frame_age_seconds");
+    let before = age();
+    until("the age of the newest frame grows", || age() > before);
+    assert!(before > 0.0, "a camera that never gave a frame is no fresh one");
+    let ratio = unit.metric(&admin, "vehicle_classifier_interval_coverage_ratio");
+    assert!(ratio == 0.0 && ratio.is_sign_positive(), "{ratio}");
     let state = tempfile::tempdir().unwrap();
     let file = state.path().join("config.toml");
     std::fs::write(&file, "[capture]\nsource = \"v4l2:/dev/video-of-no-machine\"\n").unwrap();

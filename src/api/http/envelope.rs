@@ -256,3 +256,14 @@ fn answer_preflight(res: &mut Response) {
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SLOW;
+    use crate::metrics::SLOW_ENDPOINTS;
+
+    #[test]
+    fn every_threshold_has_its_series_from_the_start() {
+        assert_eq!(SLOW.map(|(endpoint, _)| endpoint), SLOW_ENDPOINTS);
+    }
+}

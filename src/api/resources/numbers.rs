@@ -1,12 +1,14 @@
 //! The metrics, in Prometheus' text format.
 
 use std::path::Path;
+use std::time::Duration;
 
 use salvo::http::header::{CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
 use crate::api::http::error::Answer;
 use crate::api::state::AppState;
+use crate::capture::CameraState;
 use crate::clock::synchronised;
 use crate::error::{Error, Result};
 
@@ -41,9 +43,18 @@ fn refresh(api: &AppState, store_bytes: u64) {
     series.store_bytes.set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
     series.clock_synchronized.set(i64::from(synchronised()));
     series.temperature.set(temperature().unwrap_or(f64::NAN));
+    series.frame_age.set(frame_age(api).map_or(f64::NAN, |age| age.as_secs_f64()));
     if let Ok(free) = disk_free(&api.state_directory) {
         series.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
     }
+}
+
+/// Since the newest frame: it grows while the camera gives none. None without a camera.
+fn frame_age(api: &AppState) -> Option<Duration> {
+    if matches!(api.camera.status.state(), CameraState::Off) {
+        return None;
+    }
+    Some(api.camera.status.since_frame().unwrap_or_else(|| api.started.elapsed()))
 }
 
 /// Bytes that an unprivileged process may still write to the file system of `path`.

@@ -53,6 +53,8 @@ fn the_oldest_classifications_go_in_small_steps() {
         fixture.outside().query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).unwrap()
     };
     assert_eq!(kept(), (10, 15));
+    let deleted = fixture.metrics.store.rows_deleted.with_label_values(&["classifications"]).get();
+    assert_eq!(deleted, 15, "what goes by the limit of rows is counted");
 
     // A lowered limit is reached step by step.
     let lowered = crate::store::Store::open(
