@@ -119,7 +119,7 @@ pub struct Health {
     pub timestamp: Timestamp,
 }
 
-/// PictureAnswer of the live and ready probes.
+/// Answer of the live and ready probes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Probe {
     /// `live` or `ready`.
@@ -254,7 +254,7 @@ pub struct ImageFacts {
     pub sha256: String,
 }
 
-/// PictureAnswer of the batch endpoint.
+/// Answer of the batch endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchAnswer {
     pub summary: BatchSummary,
