@@ -128,6 +128,8 @@ impl<U: Uplink> Delivery<U> {
                 }
                 let top = self.uplink.top().await?;
                 session.head = self.resume(top).await?;
+                // A server that lost the stream lost the state and the list of units too.
+                session.next_beat = Instant::now();
             }
         }
         Ok(())

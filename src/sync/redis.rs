@@ -268,7 +268,7 @@ impl Uplink for RedisUplink {
         let mut last = Problem::new(Trouble::Down, "no server is named");
         for _ in 0..servers {
             match self.reach().await {
-                Ok(top) => return self.enlist().await.map(|()| top),
+                Ok(top) => return Ok(top),
                 Err(problem) => last = problem,
             }
             self.close();
@@ -331,7 +331,10 @@ impl Uplink for RedisUplink {
         for answer in [pong, set, expire] {
             replies::accepted(answer)?;
         }
-        Ok(Pulse { top: top_of(top)?, last_process: last_process(process)? })
+        let pulse = Pulse { top: top_of(top)?, last_process: last_process(process)? };
+        // With every heartbeat: a server that lost its data while connected lost the list too.
+        self.enlist().await?;
+        Ok(pulse)
     }
 
     fn close(&mut self) {

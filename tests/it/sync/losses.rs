@@ -2,7 +2,7 @@
 
 use super::proxy::Proxy;
 use super::server::{Server, key};
-use super::{Outbox, PATIENCE, redis_settings, runtime, until};
+use super::{Outbox, PATIENCE, UNIT, redis_settings, runtime, until};
 
 #[test]
 fn a_flushed_server_gets_everything_again() {
@@ -22,6 +22,34 @@ fn a_flushed_server_gets_everything_again() {
     assert!(server.bodies() == outbox.bodies(), "other events, or another order");
     assert!(outbox.metrics.sync.rewinds.get() >= 2);
     assert_eq!(outbox.metrics.sync.forks.get(), 0);
+}
+
+#[test]
+fn a_flushed_server_lists_the_connected_unit_again() {
+    let server = Server::start(&[]);
+    let (mut outbox, runtime) = (Outbox::new(), runtime());
+    let sync = outbox.deliver(&runtime, redis_settings(&server.url()));
+    outbox.record(5);
+    outbox.settle(PATIENCE);
+    let is_listed = || {
+        let units: Vec<String> = server.ask(&["SMEMBERS", "vc:units"]);
+        let heartbeat: Option<String> = server.ask(&["HGET", &key("state"), "heartbeat"]);
+        units == [UNIT] && heartbeat.is_some()
+    };
+    until("the unit is listed", is_listed);
+    let connection = unit_connection(&server);
+    let _: () = server.ask(&["FLUSHALL"]);
+    until("the unit is listed again", is_listed);
+    until("its events are there again", || server.length() == 5);
+    assert_eq!(unit_connection(&server), connection, "the unit must not reconnect for it");
+    runtime.block_on(sync.stop(PATIENCE));
+}
+
+/// Id of the unit's connection.
+fn unit_connection(server: &Server) -> Option<String> {
+    let clients: String = server.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
+    let unit = clients.lines().find(|line| !line.contains("cmd=client"))?;
+    unit.split(' ').next().map(str::to_owned)
 }
 
 #[test]
