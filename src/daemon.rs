@@ -10,7 +10,7 @@ use crate::api::{self, ApiParts, AppState, Gaps};
 use crate::auth::key::load_or_create;
 use crate::auth::{Key, Signer};
 use crate::capture::{self, CameraStatus, Pauses, RequestedMode, SourceSpec, Supervisor};
-use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, ModelsDirectory};
+use crate::classifier::{ActiveModel, LoadedDetector, LoadedModel, ModelsDirectory, UnusableVersion};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources};
 use crate::coverage::CoverageKeeper;
@@ -162,7 +162,8 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     );
     let queue = inference.queue();
     let live = LiveView::new();
-    let pipeline = camera::start_pipeline(loaded, &watching.source, detector, &model, &store, &metrics)?;
+    let (pipeline, detector_is_older) =
+        camera::start_pipeline(loaded, &watching.source, detector, &model, &store, &metrics)?;
     let intake = pipeline.as_ref().map(Pipeline::intake);
     let take = camera::taker(intake.clone(), queue.clone(), live.clone());
     let capture = Supervisor::start(watching, clock.clone(), metrics.clone(), take)?;
@@ -183,6 +184,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         gap,
         view: live,
         model,
+        detector_is_older,
         workers: settings.worker_count(),
         signer,
         metrics,
@@ -210,7 +212,16 @@ pub fn load_model(loaded: &Loaded, state_directory: &Path) -> Result<LoadedModel
     let models = ModelsDirectory::new(place::models_directory(classifier)?);
     let wanted =
         if classifier.model.is_empty() { place::active_model(state_directory)? } else { classifier.model.clone() };
-    models.find(&wanted)?.load()
+    let model = models.load(&wanted)?;
+    report_unusable(&model.unusable, &model.title());
+    Ok(model)
+}
+
+/// The log's share of what health and `doctor` say too.
+fn report_unusable(unusable: &[UnusableVersion], used: &str) {
+    for UnusableVersion { title, why } in unusable {
+        tracing::warn!(%title, used, "newer model version cannot be used: {why}");
+    }
 }
 
 fn show_model(metrics: &Metrics, model: &ActiveModel) {
@@ -229,7 +240,9 @@ pub fn load_detector(loaded: &Loaded) -> Result<Option<LoadedDetector>> {
         return Ok(None);
     }
     let models = ModelsDirectory::new(place::models_directory(&loaded.config.classifier)?);
-    models.find(wanted)?.load_detector().map(Some)
+    let detector = models.load_detector(wanted)?;
+    report_unusable(&detector.unusable, &detector.title());
+    Ok(Some(detector))
 }
 
 /// The key that signs tokens: the configured one, or the one kept in the state directory.

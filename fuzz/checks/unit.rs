@@ -106,6 +106,7 @@ impl Unit {
             camera: capture.status(),
             view: live,
             model,
+            detector_is_older: false,
             workers: 1,
             signer,
             metrics,

@@ -40,6 +40,7 @@ pub struct ApiParts {
     pub gap: Gaps,
     pub view: LiveView,
     pub model: ActiveModel,
+    pub detector_is_older: bool,
     pub workers: usize,
     pub signer: Signer,
     pub metrics: Arc<Metrics>,
@@ -56,6 +57,8 @@ pub struct AppState {
     pub unit_id: String,
     pub store: Store,
     pub model: ActiveModel,
+    /// A newer version of the detector in use cannot be used.
+    pub detector_is_older: bool,
     /// None when no central site is configured.
     pub sync: Option<SyncStatusReader>,
     pub accounts: Accounts,
@@ -139,6 +142,7 @@ impl AppState {
             unit_id: parts.unit_id,
             store: parts.store,
             model: parts.model,
+            detector_is_older: parts.detector_is_older,
             sync: parts.sync,
             metrics: parts.metrics,
             clock: parts.clock,

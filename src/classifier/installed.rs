@@ -30,18 +30,30 @@ pub struct InstalledModel {
     pub directory: PathBuf,
 }
 
+/// A version that cannot be used, such as one that was copied only in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableVersion {
+    /// `name@version`.
+    pub title: String,
+    pub why: String,
+}
+
 /// A model in memory: manifest checked, file's hash verified.
 pub struct LoadedModel {
     pub manifest: Manifest,
     pub bytes: Vec<u8>,
     /// The golden picture's encoded bytes, hash verified.
     pub golden_picture: Vec<u8>,
+    /// Newer versions that were passed over, newest first.
+    pub unusable: Vec<UnusableVersion>,
 }
 
 /// A detector in memory: manifest checked, file's hash verified.
 pub struct LoadedDetector {
     pub manifest: DetectorManifest,
     pub bytes: Vec<u8>,
+    /// Newer versions that were passed over, newest first.
+    pub unusable: Vec<UnusableVersion>,
 }
 
 impl LoadedDetector {
@@ -71,7 +83,7 @@ impl InstalledModel {
         let bytes = verified(&self.directory.join(&manifest.file), &manifest.sha256, MODEL_BYTES_MAX)?;
         let golden = &manifest.golden.picture;
         let golden_picture = verified(&self.directory.join(&golden.file), &golden.sha256, MANIFEST_BYTES_MAX)?;
-        Ok(LoadedModel { manifest, bytes, golden_picture })
+        Ok(LoadedModel { manifest, bytes, golden_picture, unusable: Vec::new() })
     }
 
     /// Whether its manifest says that it finds vehicles instead of telling their types.
@@ -88,7 +100,7 @@ impl InstalledModel {
         let manifest = self.manifest(DetectorManifest::parse)?;
         self.check_names(&manifest.name, &manifest.version)?;
         let bytes = verified(&self.directory.join(&manifest.file), &manifest.sha256, MODEL_BYTES_MAX)?;
-        Ok(LoadedDetector { manifest, bytes })
+        Ok(LoadedDetector { manifest, bytes, unusable: Vec::new() })
     }
 
     fn manifest<M>(&self, parse: impl FnOnce(&[u8]) -> Result<M>) -> Result<M> {
@@ -174,6 +186,52 @@ impl ModelsDirectory {
     }
 }
 
+impl ModelsDirectory {
+    /// Loads `NAME@VERSION`, or the newest sound version of `NAME`, or with an empty `wanted` that of the built-in choice.
+    ///
+    /// # Errors
+    /// Those of [`Self::find`], and those of [`InstalledModel::load`] for the newest version when none is sound.
+    pub fn load(&self, wanted: &str) -> Result<LoadedModel> {
+        let (model, unusable) = self.newest_sound(wanted, InstalledModel::load)?;
+        Ok(LoadedModel { unusable, ..model })
+    }
+
+    /// The same for a detector.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_detector(&self, wanted: &str) -> Result<LoadedDetector> {
+        let (detector, unusable) = self.newest_sound(wanted, InstalledModel::load_detector)?;
+        Ok(LoadedDetector { unusable, ..detector })
+    }
+
+    /// A version that somebody named is never exchanged for another.
+    fn newest_sound<M>(
+        &self,
+        wanted: &str,
+        load: impl Fn(&InstalledModel) -> Result<M>,
+    ) -> Result<(M, Vec<UnusableVersion>)> {
+        let newest = self.find(wanted)?;
+        let unusable =
+            |model: &InstalledModel, error: &Error| UnusableVersion { title: model.title(), why: error.chain() };
+        let failure = match load(&newest) {
+            Ok(model) => return Ok((model, Vec::new())),
+            Err(error) => error,
+        };
+        let mut passed_over = vec![unusable(&newest, &failure)];
+        let is_older = |model: &InstalledModel| {
+            !wanted.contains('@') && model.name == newest.name && model.version != newest.version
+        };
+        for older in self.list()?.into_iter().filter(is_older) {
+            match load(&older) {
+                Ok(model) => return Ok((model, passed_over)),
+                Err(error) => passed_over.push(unusable(&older, &error)),
+            }
+        }
+        Err(failure)
+    }
+}
+
 /// Numbers compare as numbers: 1.10.0 is newer than 1.9.0.
 fn version_key(version: &str) -> Vec<(u64, String)> {
     version.split('.').map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
@@ -249,6 +307,31 @@ mod tests {
         assert_eq!(models.find("").unwrap().name, "small");
         let missing = models.find("small@2").unwrap_err().to_string();
         assert!(missing.contains("small@1.10.0, small@1.9.0, small@0.1.0"), "{missing}");
+    }
+
+    #[test]
+    fn the_newest_sound_version_is_loaded_and_the_unusable_ones_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        for version in ["0.9.0", "1.0.0", "1.1.0", "1.2.0"] {
+            install(root.path(), "small", version);
+        }
+        let models = ModelsDirectory::new(root.path().into());
+        assert!(models.load("small").unwrap().unusable.is_empty());
+        fs::write(root.path().join("small/1.2.0/manifest.json"), "{").unwrap();
+        fs::write(root.path().join("small/1.1.0/model.tflite"), b"weig").unwrap();
+        for wanted in ["small", ""] {
+            let loaded = models.load(wanted).unwrap();
+            let unusable: Vec<_> = loaded.unusable.iter().map(|version| version.title.as_str()).collect();
+            assert_eq!((loaded.title().as_str(), &unusable[..]), ("small@1.0.0", &["small@1.2.0", "small@1.1.0"][..]));
+            assert!(loaded.unusable[1].why.contains("is damaged"), "{}", loaded.unusable[1].why);
+        }
+        let named = models.load("small@1.1.0").err().unwrap().to_string();
+        assert!(named.contains("is damaged"), "a named version is not exchanged: {named}");
+        for version in ["0.9.0", "1.0.0"] {
+            fs::remove_file(root.path().join(format!("small/{version}/golden.jpg"))).unwrap();
+        }
+        let none = models.load("small").err().unwrap().to_string();
+        assert!(none.contains("1.2.0"), "without a sound version the newest one's error counts: {none}");
     }
 
     #[test]

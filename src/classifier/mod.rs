@@ -14,7 +14,7 @@ mod tflite;
 pub use active::ActiveModel;
 pub use detector::{Detector, DetectorBox, DetectorManifest};
 pub use golden::{GoldenResult, golden_test, run_detector_golden_test, run_golden_test};
-pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
+pub use installed::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory, UnusableVersion};
 pub use manifest::{Attribute, Golden, GoldenLogit, GoldenPattern, GoldenPicture, Input, Manifest, Output, Thresholds};
 pub use picture::{PictureAnswer, PictureClassifier, Timings};
 pub use prediction::{predictions, type_probabilities};

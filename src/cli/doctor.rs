@@ -19,7 +19,7 @@ use crate::clock::{SystemClock, synchronised};
 use crate::config::{Loaded, Sources, load};
 use crate::daemon::startup::Startup;
 use crate::daemon::tls::{TlsIdentity, existing};
-use crate::daemon::{self, capture_settings, effective, load_model};
+use crate::daemon::{self, capture_settings, effective, load_detector, load_model};
 use crate::error::{Error, Result};
 use crate::logging::mask;
 use crate::{place, sync};
@@ -206,7 +206,16 @@ fn store(context: &Context) -> Result<(Verdict, String)> {
 
 fn model(context: &Context) -> Result<(Verdict, String)> {
     let model = load_model(&context.loaded, &context.state_directory()?)?;
-    Ok((Verdict::Ok, proven(&model, &golden_result(&model, context)?)))
+    let sound = proven(&model, &golden_result(&model, context)?);
+    let has_camera = context.loaded.config.capture.source != "none";
+    let detector = if has_camera { load_detector(&context.loaded)? } else { None };
+    let newer_detectors = detector.map(|detector| detector.unusable).unwrap_or_default();
+    let unusable = model.unusable.iter().chain(&newer_detectors);
+    let said: Vec<_> = unusable.map(|version| format!("{} cannot be used ({})", version.title, version.why)).collect();
+    if said.is_empty() {
+        return Ok((Verdict::Ok, sound));
+    }
+    Ok((Verdict::Failed, format!("{} {}: install it again or remove its directory", sound, said.join("; "))))
 }
 
 fn camera(context: &Context) -> Result<(Verdict, String)> {

@@ -34,9 +34,9 @@ pub fn run(command: &ModelCommand, context: &Context) -> Result<ExitCode> {
     let chosen = |named: &Option<String>| models.find(named.as_deref().unwrap_or(&active));
     match command {
         ModelCommand::List => {
-            let active = models.find(&active).ok();
+            let active = models.load(&active).ok().map(|model| model.title());
             let row = |model: InstalledModel| {
-                let mark = if Some(&model) == active.as_ref() { "*" } else { "" };
+                let mark = if Some(model.title()) == active { "*" } else { "" };
                 vec![mark.to_owned(), model.name, model.version, model.directory.display().to_string()]
             };
             let rows: Vec<_> = models.list()?.into_iter().map(row).collect();

@@ -21,6 +21,7 @@ use crate::store::Store;
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Starts the pipeline for a source of video; none for no camera, and for a directory of pictures, which shows no motion.
+/// Also says whether a newer version of the detector cannot be used.
 ///
 /// # Errors
 /// When the detector fails its golden test.
@@ -31,13 +32,14 @@ pub(super) fn start_pipeline(
     model: &ActiveModel,
     store: &Store,
     metrics: &Arc<Metrics>,
-) -> Result<Option<Pipeline>> {
+) -> Result<(Option<Pipeline>, bool)> {
     let config = &loaded.config;
     if !is_video(source) {
-        return Ok(None);
+        return Ok((None, false));
     }
     let fastest = matches!(source, SourceSpec::Replay(replay) if replay.fps == Some(0.0));
     let named = detector.as_ref().map_or_else(|| "none: motion alone".to_owned(), |detector| detector.title());
+    let is_older = detector.as_ref().is_some_and(|detector| !detector.unusable.is_empty());
     let parts = PipelineParts {
         settings: AnalyserSettings {
             traffic: config.traffic.clone(),
@@ -56,7 +58,7 @@ pub(super) fn start_pipeline(
     let pipeline = Pipeline::start(parts, Box::new(move |passage| record(&store, passage)))?;
     let lines = config.traffic.lines.len();
     tracing::info!("traffic: {lines} counting line(s), detector {named}");
-    Ok(Some(pipeline))
+    Ok((Some(pipeline), is_older))
 }
 
 /// The lines are a closed set, and so are the model's labels.

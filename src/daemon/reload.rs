@@ -92,10 +92,12 @@ impl Reload<'_> {
         pairs.map(|(started, now)| if is_reloaded(&now.key) { now } else { started }).collect()
     }
 
-    /// The model that the configuration names or that was activated meanwhile, proven; none when it is the one that runs.
+    /// The model that the configuration names or that was activated meanwhile, proven; none when it is the one that runs and
+    /// no newer version became unusable or went.
     fn another_model(&self, loaded: &Loaded) -> Result<Option<LoadedModel>> {
         let (present, wanted) = (self.model.get(), load_model(loaded, &self.state_directory)?);
-        if (wanted.title(), &wanted.manifest.sha256) == (present.title(), &present.manifest.sha256) {
+        let same = (wanted.title(), &wanted.manifest.sha256) == (present.title(), &present.manifest.sha256);
+        if same && wanted.unusable == present.unusable {
             return Ok(None);
         }
         let settings = inference_settings(loaded);

@@ -151,7 +151,8 @@ fn a_model_that_fails_its_golden_test_does_not_start() {
     let mut manifest = model.manifest.clone();
     manifest.golden.pattern.top[0].logit += manifest.golden.pattern.tolerance + 40;
     let golden_picture = model.golden_picture.clone();
-    let wrong = ActiveModel::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture });
+    let wrong =
+        ActiveModel::new(LoadedModel { manifest, bytes: model.bytes.clone(), golden_picture, unusable: Vec::new() });
     let settings = InferenceSettings {
         workers: 2,
         threads: 1,
@@ -181,7 +182,12 @@ async fn another_model_answers_from_the_next_picture_on() {
     // One that cannot be built costs nobody an answer: the last good one goes on.
     let present = active.get();
     let golden_picture = present.golden_picture.clone();
-    active.replace(LoadedModel { manifest: present.manifest.clone(), bytes: vec![0; 64], golden_picture });
+    active.replace(LoadedModel {
+        manifest: present.manifest.clone(),
+        bytes: vec![0; 64],
+        golden_picture,
+        unusable: Vec::new(),
+    });
     assert_eq!(queue.submit(picture()).await.unwrap().model, name);
     active.replace(models.find(&first.title()).unwrap().load().unwrap());
     assert_eq!(queue.submit(picture()).await.unwrap().model, first.manifest.name);

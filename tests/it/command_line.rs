@@ -6,7 +6,8 @@ use std::process::Output;
 use image::ImageFormat;
 
 use crate::pictures::{generated, png_header};
-use crate::unit::{golden, newest_model, run};
+use crate::unit::{Unit, golden, newest_model, run};
+use crate::waiting::until;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -157,6 +158,59 @@ fn a_damaged_model_is_found_and_not_activated() {
     let damaged = model(&["activate", name]);
     assert_eq!(damaged.status.code(), Some(1));
     assert!(text(&damaged.stderr).contains("damaged"), "{}", text(&damaged.stderr));
+}
+
+#[test]
+fn a_half_copied_newer_model_is_passed_over_and_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let shipped = newest_model();
+    let name = shipped.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let manifest = std::fs::read_to_string(shipped.join("manifest.json")).unwrap();
+    let version = |version: &str| {
+        let copy = directory.path().join(&name).join(version);
+        std::fs::create_dir_all(&copy).unwrap();
+        for entry in std::fs::read_dir(&shipped).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        let mut named: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        named["version"] = version.into();
+        std::fs::write(copy.join("manifest.json"), named.to_string()).unwrap();
+        copy
+    };
+    version("1.0.0");
+    let model = version("2.0.0").join("model.tflite");
+    let half = std::fs::metadata(&model).unwrap().len() / 2;
+    std::fs::File::options().write(true).open(&model).unwrap().set_len(half).unwrap();
+    std::fs::write(version("3.0.0").join("manifest.json"), &manifest[..manifest.len() / 2]).unwrap();
+
+    let models = directory.path().to_str().unwrap();
+    let unit = Unit::with(&[("CLASSIFIER__MODELS_DIRECTORY", models)]);
+    for unusable in ["2.0.0", "3.0.0"] {
+        unit.log.wait_for(&format!("{name}@{unusable}"));
+    }
+    let token = unit.account("ann", "user");
+    let classified = unit.classify(&token, "golden.jpg", &golden()).json();
+    assert_eq!(classified["data"]["model_version"], "1.0.0", "{classified}");
+    let health = unit.get("/health", "").json();
+    let reasons: Vec<_> = health["reasons"].as_array().unwrap().iter().filter_map(|reason| reason.as_str()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("newer model version")), "{health}");
+
+    let mut doctor = crate::unit::program();
+    doctor.args(["doctor", "--state-directory"]).arg(unit.state_directory());
+    let doctor = doctor.env("VEHICLE_CLASSIFIER__CLASSIFIER__MODELS_DIRECTORY", models).output().unwrap();
+    let said = text(&doctor.stdout).lines().find(|line| line.contains(" model ")).unwrap().to_owned();
+    assert!(said.starts_with("FAILED") && said.contains("@2.0.0") && said.contains("@3.0.0"), "{said}");
+
+    // The reload after the repair takes the newest one, and health is content.
+    for unusable in ["2.0.0", "3.0.0"] {
+        version(unusable);
+    }
+    unit.signal("HUP");
+    until("the newest version answers without complaint", || {
+        let health = unit.get("/health", "").json();
+        unit.classify(&token, "golden.jpg", &golden()).json()["data"]["model_version"] == "3.0.0"
+            && !health["reasons"].to_string().contains("newer model version")
+    });
 }
 
 fn flip_a_byte(path: &Path) {

@@ -73,6 +73,9 @@ fn reasons(api: &AppState, database_healthy: bool, camera: &CameraState, clock_s
     if let Some(SyncStatus::Trouble(trouble)) = api.sync.as_ref().map(SyncStatusReader::status) {
         reasons.push(format!("No events reach the central site: {}.", trouble.sentence()));
     }
+    if api.detector_is_older || !api.model.get().unusable.is_empty() {
+        reasons.push("A newer model version is damaged or incomplete; an older one is in use.".to_owned());
+    }
     if !clock_synchronized {
         reasons.push("The clock is not synchronised; times are uncertain.".to_owned());
     }
