@@ -13,9 +13,15 @@ use crate::store::{Pending, Store, users};
 pub(super) const ALL: &str = "SELECT * FROM service_tokens ORDER BY name";
 
 impl Store {
-    /// Conflict when the name is taken, be it by a revoked or expired token.
+    /// Conflict when the name is taken, be it by a revoked or expired token or by an account: records name both alike. The
+    /// first account's name is kept for it.
     pub fn add_service_token(&self, token: ServiceToken, event: AuditEvent) -> Pending<()> {
         self.record(event, move |connection, _| {
+            let sql = "SELECT ?1 = ?2 COLLATE NOCASE OR EXISTS (SELECT 1 FROM users WHERE name = ?1)";
+            if connection.prepare_cached(sql)?.query_row([token.name.as_str(), users::FIRST_ADMIN], |row| row.get(0))? {
+                let text = format!("{:?} is the name of a user: choose another name for the token.", token.name);
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
             let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
             let sql = "INSERT INTO service_tokens (id, name, scopes, created_at, expires_at, revoked_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";

@@ -43,9 +43,15 @@ impl Store {
         })
     }
 
-    /// Makes an account; Conflict when the name is taken.
+    /// Makes an account; Conflict when the name is taken, be it by a service token, also a revoked one: records name both
+    /// alike.
     pub fn add_user(&self, new: NewUser, event: AuditEvent) -> Pending<User> {
         self.record(event, move |connection, _| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM service_tokens WHERE name = ?1)";
+            if connection.prepare_cached(sql)?.query_row([&new.name], |row| row.get(0))? {
+                let text = format!("There is or was a service token {:?}: choose another name.", new.name);
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
             insert(connection, &new)?;
             existing(connection, &new.name)
         })

@@ -170,6 +170,40 @@ fn service_tokens_are_issued_listed_and_revoked() {
 }
 
 #[test]
+fn a_user_and_a_service_token_never_share_a_name() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let token = |name: &str| ServiceToken {
+        id: format!("jti of {name}"),
+        name: name.into(),
+        scopes: vec![Scope::Read],
+        created_at: at(0),
+        expires_at: at(100),
+        revoked_at: None,
+    };
+    let new = |name: &str| NewUser {
+        name: name.into(),
+        role: Role::User,
+        password_hash: "$argon2id$x".into(),
+        must_change_password: false,
+        created_at: at(0),
+    };
+    add(store, "Ann", Role::User);
+    for taken in ["Ann", "ann", "Admin"] {
+        let refused = store.add_service_token(token(taken), event("token.issue", 1)).wait().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{taken}");
+        assert!(refused.to_string().contains("name of a user"), "{refused}");
+    }
+    store.add_service_token(token("Scraper"), event("token.issue", 2)).wait().unwrap();
+    let clash = || store.add_user(new("scraper"), event("user.add", 3)).wait().unwrap_err();
+    assert_eq!(clash().kind(), ErrorKind::Conflict);
+    store.revoke_service_token("Scraper", at(4), event("token.revoke", 4)).wait().unwrap();
+    assert!(clash().to_string().contains("service token"), "what the token did stays under its name");
+    assert_eq!(audited(&fixture).len(), 3, "what was refused changed nothing");
+    assert!(store.add_first_admin("$argon2id$x".into(), event("user.add", 5)).wait().is_ok());
+}
+
+#[test]
 fn a_returned_token_is_void_for_its_account_only_and_forgotten_once_expired() {
     let fixture = Fixture::new();
     let store = &fixture.store;
