@@ -2,6 +2,8 @@
 //!
 //! Names carry the prefix `vehicle_classifier_` and base units; endpoint labels are route patterns, never raw paths.
 
+use std::time::Duration;
+
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -11,9 +13,11 @@ use prometheus::{
 use crate::error::{Error, ErrorKind, Result};
 
 mod limit;
+mod method;
 mod sync;
 
 pub use limit::Limit;
+pub use method::RequestMethod;
 pub use sync::SyncMetrics;
 
 const PREFIX: &str = "vehicle_classifier";
@@ -47,8 +51,8 @@ pub const TROUBLES: [&str; 11] = [
 /// The series; fields are named after them.
 pub struct Metrics {
     registry: Registry,
-    pub requests: IntCounterVec,
-    pub request_duration: HistogramVec,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
     pub classification_duration: HistogramVec,
     pub errors: IntCounterVec,
     pub cache_hits: IntCounterVec,
@@ -56,7 +60,7 @@ pub struct Metrics {
     pub redis_connections: IntGauge,
     pub active_requests: IntGauge,
     pub connections: IntGauge,
-    pub slow_requests: IntCounterVec,
+    slow_requests: IntCounterVec,
     pub limit_hits: IntCounterVec,
     pub frames: IntCounterVec,
     pub frame_age: Gauge,
@@ -249,6 +253,17 @@ impl Metrics {
     pub fn set_model(&self, name: &str, version: &str, sha256: &str) {
         self.model_info.reset();
         self.model_info.with_label_values(&[name, version, sha256]).set(1.0);
+    }
+
+    /// Counts one answered request. `endpoint` is a route's pattern: what a client sends is never a label.
+    pub fn count_request(&self, method: RequestMethod, endpoint: &str, status: u16, took: Duration) {
+        self.requests.with_label_values(&[method.name(), endpoint, &status.to_string()]).inc();
+        self.request_duration.with_label_values(&[endpoint]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one request over its endpoint's threshold.
+    pub fn count_slow_request(&self, endpoint: &str) {
+        self.slow_requests.with_label_values(&[endpoint]).inc();
     }
 
     /// Counts one error.

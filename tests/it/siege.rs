@@ -62,14 +62,14 @@ fn seconds() -> u64 {
 }
 
 /// A connection from an address of its own: limits count by address.
-async fn connect(to: SocketAddr, from: [u8; 4]) -> std::io::Result<TcpStream> {
+pub async fn connect(to: SocketAddr, from: [u8; 4]) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((from, 0)))?;
     socket.connect(to).await
 }
 
 /// Sends a request and gives the status of its answer, which is read to its end.
-async fn exchange(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<u16> {
+pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<u16> {
     stream.write_all(request).await?;
     let mut answer = Vec::new();
     let mut piece = [0; 4_096];

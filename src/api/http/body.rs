@@ -25,6 +25,8 @@ const FORM_BYTES_MAX: u64 = 16 << 10;
 const FIELD_BYTES_MAX: u64 = 4 << 10;
 /// Boundaries, part headers and text fields of a multipart body, on top of its files.
 const MULTIPART_OVERHEAD_BYTES: u64 = 256 << 10;
+/// Headers of one part: a browser sends some hundred bytes.
+const PART_HEADER_BYTES_MAX: u64 = 8 << 10;
 /// What is still read of a refused request's body, so that the client gets to see the answer instead of a reset connection.
 const REFUSED_BYTES_MAX: u64 = 64 << 20;
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(5);
@@ -90,6 +92,11 @@ pub struct UploadShape {
 }
 
 impl UploadShape {
+    /// Parts of a multipart body: every file, and every text field once.
+    const fn parts_max(&self) -> usize {
+        self.files_max + self.fields.len()
+    }
+
     /// Of an endpoint that takes one picture.
     #[must_use]
     pub fn one_picture(api: &AppState) -> Self {
@@ -156,7 +163,9 @@ impl Reading<'_> {
     }
 
     async fn multipart(&mut self, req: &mut Request, boundary: String, bytes_max: u64) -> Result<()> {
-        let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(bytes_max));
+        let sizes = SizeLimit::new().whole_stream(bytes_max).headers(PART_HEADER_BYTES_MAX);
+        // One more file than are taken, so that the answer to it can say how many are.
+        let limits = Constraints::new().size_limit(sizes).max_fields(self.wanted.parts_max() + 1);
         let mut multipart = Multipart::with_constraints(chunks(req.body_mut(), self.api), boundary, limits);
         while let Some(field) = multipart.next_field().await.map_err(|cause| self.broken(cause))? {
             let name = field.name().unwrap_or_default().to_owned();
@@ -165,6 +174,9 @@ impl Reading<'_> {
             } else if !self.wanted.fields.contains(&name.as_str()) {
                 return Err(self.unknown(&name));
             } else {
+                if self.form.field(&name).is_some() {
+                    return Err(Error::validation(format!("The field `{}` is given twice.", shown(&name))));
+                }
                 let value = self.collect(field, FIELD_BYTES_MAX, &name).await??;
                 let value = String::from_utf8(value)
                     .map_err(|_| Error::validation(format!("The field `{}` is not UTF-8.", shown(&name))))?;
@@ -238,6 +250,16 @@ impl Reading<'_> {
             }
             multra::Error::StreamReadFailed(cause) => {
                 Error::validation("The upload broke off or stalled before its end; send it again.").because(cause)
+            }
+            multra::Error::HeadersSizeExceeded { limit } => {
+                Error::validation(format!("The headers of a part of the upload have more than {limit} bytes."))
+                    .detail("bytes_max", limit)
+            }
+            multra::Error::FieldCountExceeded { .. } => {
+                self.api.metrics.count_limit(Limit::BatchFiles);
+                let most = self.wanted.parts_max();
+                Error::new(ErrorKind::PayloadTooLarge, format!("At most {most} part(s) may be sent at once."))
+                    .detail("parts_max", most)
             }
             other => Error::validation("The multipart body is malformed; send it as RFC 7578 says.").because(other),
         }

@@ -1,6 +1,9 @@
-//! Who may connect: a bound on the connections of one address, and the time limits every connection is under.
+//! Who may connect: a bound on the connections of one address and on all of them, and the time limits every connection is under.
+//!
+//! When all places are taken, a connection of an address that holds few takes the place of one of the address that holds most, so
+//! that no number of addresses short of all places can keep another one out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +16,7 @@ use crate::auth::network;
 use crate::config;
 use crate::metrics::{Limit, Metrics};
 
-/// The open connections by address. The server itself bounds their sum: beyond it new ones wait in the kernel's queue.
+/// The open connections by address.
 pub struct Connections {
     open: Arc<Open>,
     limits: FuseConfig,
@@ -23,11 +26,55 @@ pub struct Connections {
 }
 
 #[derive(Default)]
-struct Open(Mutex<HashMap<IpAddr, usize>>);
+struct Open(Mutex<Places>);
 
 impl Open {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The places by address, each with what ends its connection; the oldest of an address first.
+#[derive(Default)]
+struct Places {
+    taken: usize,
+    last: u64,
+    by_address: HashMap<IpAddr, VecDeque<(u64, ConnCtrl)>>,
+}
+
+impl Places {
+    fn of(&self, address: &IpAddr) -> usize {
+        self.by_address.get(address).map_or(0, VecDeque::len)
+    }
+
+    fn take(&mut self, address: IpAddr, control: &ConnCtrl) -> u64 {
+        self.last += 1;
+        self.taken += 1;
+        self.by_address.entry(address).or_default().push_back((self.last, control.clone()));
+        self.last
+    }
+
+    /// Frees the place, unless it went to another connection already.
+    fn free(&mut self, address: IpAddr, number: u64) {
+        let Some(places) = self.by_address.get_mut(&address) else { return };
+        let before = places.len();
+        places.retain(|(place, _)| *place != number);
+        self.taken -= before - places.len();
+        if places.is_empty() {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Ends the oldest connection of the address that holds most; false when `address` would then hold as many itself.
+    fn make_room(&mut self, address: &IpAddr) -> bool {
+        let most = self.by_address.iter().max_by_key(|(_, places)| places.len());
+        let Some((&largest, places)) = most.filter(|(_, places)| places.len() > self.of(address) + 1) else {
+            return false;
+        };
+        let Some((number, control)) = places.front().cloned() else { return false };
+        control.abort();
+        self.free(largest, number);
+        true
     }
 }
 
@@ -60,29 +107,34 @@ fn address(info: &FuseInfo) -> IpAddr {
 #[async_trait]
 impl FusePolicy for Connections {
     async fn decide(&self, info: &FuseInfo) -> FuseAction {
-        let open = self.open.lock();
-        if open.get(&address(info)).is_some_and(|count| *count >= self.of_one_max) {
+        let address = address(info);
+        let mut open = self.open.lock();
+        if open.of(&address) >= self.of_one_max {
             self.metrics.count_limit(Limit::ConnectionsPerAddress);
             return FuseAction::Reject;
         }
-        // The one that is being let in now is the last for which there is room.
-        if open.values().sum::<usize>() + 1 >= self.all_max {
+        // The last place stays free for whoever comes next: the server asks here only about a connection that has one.
+        if open.taken + 1 >= self.all_max {
             self.metrics.count_limit(Limit::Connections);
+            if !open.make_room(&address) {
+                return FuseAction::Reject;
+            }
         }
         FuseAction::Accept(self.limits)
     }
 
-    fn observe(&self, info: &FuseInfo, _ctrl: &ConnCtrl) -> Option<ArcConnObserver> {
+    fn observe(&self, info: &FuseInfo, control: &ConnCtrl) -> Option<ArcConnObserver> {
         let address = address(info);
-        *self.open.lock().entry(address).or_default() += 1;
+        let number = self.open.lock().take(address, control);
         self.metrics.connections.inc();
-        Some(Arc::new(Connection { address, open: self.open.clone(), metrics: self.metrics.clone() }))
+        Some(Arc::new(Connection { address, number, open: self.open.clone(), metrics: self.metrics.clone() }))
     }
 }
 
 /// Lives as long as the connection.
 struct Connection {
     address: IpAddr,
+    number: u64,
     open: Arc<Open>,
     metrics: Arc<Metrics>,
 }
@@ -92,12 +144,6 @@ impl ConnObserver for Connection {}
 impl Drop for Connection {
     fn drop(&mut self) {
         self.metrics.connections.dec();
-        let mut open = self.open.lock();
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
+        self.open.lock().free(self.address, self.number);
     }
 }

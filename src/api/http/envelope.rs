@@ -14,7 +14,7 @@ use crate::api::http::error::{catch, write_error};
 use crate::api::http::request::{REQUEST_ID, RequestId, peer};
 use crate::api::state::{AppState, Reloadable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::Limit;
+use crate::metrics::{Limit, RequestMethod};
 
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
@@ -231,10 +231,9 @@ fn count(api: &AppState, req: &Request, res: &Response, took: Duration) {
     };
     let status = res.status_code.unwrap_or(StatusCode::OK);
     let metrics = &api.metrics;
-    metrics.requests.with_label_values(&[req.method().as_str(), &endpoint, status.as_str()]).inc();
-    metrics.request_duration.with_label_values(&[&endpoint]).observe(took.as_secs_f64());
+    metrics.count_request(RequestMethod::of(req.method().as_str()), &endpoint, status.as_u16(), took);
     if SLOW.iter().any(|(slow, threshold)| *slow == endpoint && took > *threshold) {
-        metrics.slow_requests.with_label_values(&[&endpoint]).inc();
+        metrics.count_slow_request(&endpoint);
     }
     tracing::debug!(method = %req.method(), endpoint, status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
 }

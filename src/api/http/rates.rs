@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use crate::auth::network;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Buckets kept; when they are all in use the fullest ones, which would not refuse anything soon, are forgotten.
+/// Buckets kept. When they are all in use, full buckets are forgotten first, because a new bucket is full as well; then those that
+/// were used longest ago. An address that floods uses its bucket all the time, so other addresses never make it forgotten.
 const BUCKETS_MAX: usize = 10_000;
+/// How many buckets are forgotten at once: looking through all of them at every request would cost more than the requests.
+const FORGOTTEN_AT_ONCE: usize = BUCKETS_MAX / 10;
 /// A bucket holds this share of a minute's requests, for bursts.
 const BURST_SHARE: f64 = 0.1;
 
@@ -43,10 +46,7 @@ impl Rates {
         }
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BUCKETS_MAX {
-            buckets.retain(|_, bucket| self.level(bucket, now) < self.burst);
-        }
-        if buckets.len() >= BUCKETS_MAX {
-            buckets.clear();
+            self.make_room(&mut buckets, now);
         }
         let bucket =
             buckets.entry((network(address), endpoint.to_owned())).or_insert(Bucket { tokens: self.burst, at: now });
@@ -59,6 +59,22 @@ impl Rates {
         let wait = Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second);
         let message = "Too many requests from this address to this endpoint; wait as Retry-After says.";
         Err(Error::new(ErrorKind::RateLimit, message).retry_after(wait))
+    }
+
+    fn make_room(&self, buckets: &mut HashMap<(IpAddr, String), Bucket>, now: Instant) {
+        buckets.retain(|_, bucket| self.level(bucket, now) < self.burst);
+        let surplus = (buckets.len() + FORGOTTEN_AT_ONCE).saturating_sub(BUCKETS_MAX);
+        if surplus == 0 {
+            return;
+        }
+        let mut used: Vec<Instant> = buckets.values().map(|bucket| bucket.at).collect();
+        let (_, &mut oldest_kept, _) = used.select_nth_unstable(surplus - 1);
+        let mut left = surplus;
+        buckets.retain(|_, bucket| {
+            let forgotten = left > 0 && bucket.at <= oldest_kept;
+            left -= usize::from(forgotten);
+            !forgotten
+        });
     }
 
     fn level(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -88,6 +104,20 @@ mod tests {
         (0..6).for_each(|last| rates.take(neighbours(last), "a", now).unwrap());
         assert!(rates.take(neighbours(6), "a", now).is_err());
         rates.take(HOME, "a", now + Duration::from_secs(1)).unwrap();
+    }
+
+    #[test]
+    fn other_addresses_never_free_one_that_floods() {
+        let rates = Rates::new(60);
+        let begun = Instant::now();
+        (0..6).for_each(|_| rates.take(HOME, "a", begun).unwrap());
+        for number in 0..3 * BUCKETS_MAX as u32 {
+            let now = begun + Duration::from_micros(u64::from(number));
+            rates.take(IpAddr::from((0x0a00_0000 + number).to_be_bytes()), "a", now).unwrap();
+            if number % 1_000 == 0 {
+                assert!(rates.take(HOME, "a", now).is_err(), "forgotten after {number} addresses");
+            }
+        }
     }
 
     #[test]

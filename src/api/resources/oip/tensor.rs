@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::api::resources::oip::wire::{
-    InferRequest, InputTensor, OutputTensor, Parameters, TensorMetadata, Values, WantedOutput,
+    InferRequest, InputTensor, OutputTensor, Parameters, TensorMetadata, Values, WantedOutput, byte_of,
 };
 use crate::error::{Error, Result};
 use crate::record::Prediction;
@@ -87,18 +87,17 @@ fn pixels(input: &mut InputTensor, binary: &[u8], expected: u64) -> Result<Vec<u
     let wrong = |found: usize| {
         Error::validation(format!("The tensor {INPUT:?} has {found} elements; its shape needs {expected}."))
     };
-    let said = input.parameters.get("binary_data_size");
-    let Some(said) = said else {
-        let numbers = input.data.take().ok_or_else(|| Error::validation("The input has no data."))?.0;
-        if numbers.len() as u64 != expected {
-            return Err(wrong(numbers.len()));
+    let Some(said) = input.parameters.binary_data_size else {
+        let values = input.data.take().ok_or_else(|| Error::validation("The input has no data."))?.0;
+        if values.len() as u64 != expected {
+            return Err(wrong(values.len()));
         }
-        return numbers.into_iter().map(level).collect();
+        return Ok(values);
     };
     if input.data.is_some() {
         return Err(Error::validation("An input has either `data` or binary data, not both."));
     }
-    if said.as_u64() != Some(binary.len() as u64) {
+    if said != binary.len() as u64 {
         return Err(Error::validation(format!(
             "`binary_data_size` does not agree with the {} bytes behind the JSON.",
             binary.len()
@@ -114,11 +113,7 @@ fn pixels(input: &mut InputTensor, binary: &[u8], expected: u64) -> Result<Vec<u
 }
 
 fn level(value: f32) -> Result<u8> {
-    if (0.0..=255.0).contains(&value) {
-        // In range, so the conversion only rounds.
-        return Ok(value.round() as u8);
-    }
-    Err(Error::validation("A pixel value is not from 0 to 255."))
+    byte_of(value).ok_or_else(|| Error::validation("A pixel value is not from 0 to 255."))
 }
 
 /// A 24-bit Windows bitmap: rows from the bottom up, blue first, each row filled up to four bytes.
@@ -167,7 +162,7 @@ pub fn outputs_of(attribute: &str, labels: i64) -> [TensorMetadata; 4] {
 /// Validation for an output that there is not.
 pub fn answers(request: &InferRequest, answers: &[Vec<Prediction>]) -> Result<(Vec<OutputTensor>, Vec<u8>)> {
     let all = all_outputs(answers);
-    let everything_binary = is_set(&request.parameters, "binary_data_output");
+    let everything_binary = request.parameters.binary_data_output == Some(true);
     let mut binary = Vec::new();
     let mut outputs = Vec::new();
     if request.outputs.is_empty() {
@@ -175,7 +170,7 @@ pub fn answers(request: &InferRequest, answers: &[Vec<Prediction>]) -> Result<(V
         return Ok((outputs, binary));
     }
     for wanted in &request.outputs {
-        if wanted.parameters.get("classification").is_some_and(|count| count.as_u64() != Some(0)) {
+        if wanted.parameters.classification.is_some_and(|count| count != 0) {
             return Err(Error::validation("The classification extension is not offered; ask for the labels."));
         }
         let found = all.iter().find(|output| output.0 == wanted.name);
@@ -183,10 +178,7 @@ pub fn answers(request: &InferRequest, answers: &[Vec<Prediction>]) -> Result<(V
             let names: Vec<_> = all.iter().map(|output| output.0.as_str()).collect();
             Error::validation(format!("There is no such output; there are: {}.", names.join(", ")))
         })?;
-        let as_binary = match wanted.parameters.get("binary_data") {
-            None => everything_binary,
-            Some(value) => *value == Value::Bool(true),
-        };
+        let as_binary = wanted.parameters.binary_data.unwrap_or(everything_binary);
         outputs.push(finished(output, as_binary, &mut binary));
     }
     Ok((outputs, binary))
@@ -211,10 +203,6 @@ fn all_outputs(answers: &[Vec<Prediction>]) -> Vec<Output> {
         outputs.push((name("_probabilities"), ranked.to_vec(), Values::Numbers(probabilities)));
     }
     outputs
-}
-
-fn is_set(parameters: &Parameters, name: &str) -> bool {
-    parameters.get(name) == Some(&Value::Bool(true))
 }
 
 fn finished((name, shape, values): Output, as_binary: bool, binary: &mut Vec<u8>) -> OutputTensor {
@@ -311,7 +299,20 @@ mod tests {
             |outputs: Value| read(json!({ "inputs": [input], "outputs": outputs }).to_string().as_bytes(), None, 4);
         assert!(asked(json!([{ "name": "type" }, { "name": "type_labels" }])).is_ok());
         let again = vec![json!({ "name": "type_labels" }); 100_000];
-        assert!(asked(again.into()).unwrap_err().message().contains("twice"));
+        assert!(asked(again[..2].into()).unwrap_err().message().contains("twice"));
+        assert!(asked(again.into()).unwrap_err().message().contains("at most 64"));
+    }
+
+    #[test]
+    fn parameters_without_meaning_are_read_over() {
+        let many: serde_json::Map<String, Value> =
+            (0..1_000).map(|n| (format!("p{n}"), json!([[n], { "a": n }]))).collect();
+        let input = json!({ "name": "image", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 0, 0], "parameters": many });
+        let asked = |body: Value| read(body.to_string().as_bytes(), None, 4);
+        assert!(asked(json!({ "inputs": [input], "parameters": many, "more": many })).is_ok());
+        let misused = json!({ "inputs": [input], "parameters": { "binary_data_output": "yes" } });
+        assert!(asked(misused).unwrap_err().message().contains("boolean"));
+        assert!(asked(json!({ "inputs": [input, input] })).unwrap_err().message().contains("at most 1"));
     }
 
     #[test]

@@ -2,14 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use salvo::oapi::ToSchema;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as DeserializeError, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Free parameters of a request, a tensor or an answer.
+/// Parameters of an answer's tensor.
 pub type Parameters = BTreeMap<String, Value>;
+
+/// Outputs that a request may name: more than any model here has.
+const OUTPUTS_MAX: usize = 64;
+/// Dimensions of a shape: more than any tensor here has, so that a wrong shape is answered as one.
+const DIMENSIONS_MAX: usize = 16;
+
+/// The parameters that mean something here, of a request, an input or an output. The protocol allows any others; those are read
+/// over and take no memory.
+#[derive(Debug, Default, Deserialize)]
+pub struct KnownParameters {
+    pub binary_data: Option<bool>,
+    pub binary_data_output: Option<bool>,
+    pub binary_data_size: Option<u64>,
+    pub classification: Option<u64>,
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ServerMetadata {
@@ -66,10 +82,11 @@ pub struct InferRequest {
     /// `binary_data_output`: every output as binary data.
     #[serde(default)]
     #[salvo(schema(value_type = Object, required = false))]
-    pub parameters: Parameters,
+    pub parameters: KnownParameters,
+    #[serde(deserialize_with = "few::<1, _, _>")]
     pub inputs: Vec<InputTensor>,
     /// The outputs wanted; all when empty.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few::<OUTPUTS_MAX, _, _>")]
     #[salvo(schema(required = false))]
     pub outputs: Vec<WantedOutput>,
 }
@@ -78,13 +95,14 @@ pub struct InferRequest {
 pub struct InputTensor {
     /// `image`.
     pub name: String,
+    #[serde(deserialize_with = "few::<DIMENSIONS_MAX, _, _>")]
     pub shape: Vec<u64>,
     /// `UINT8` or `FP32`.
     pub datatype: String,
     /// `binary_data_size`: bytes of this tensor behind the JSON.
     #[serde(default)]
     #[salvo(schema(value_type = Object, required = false))]
-    pub parameters: Parameters,
+    pub parameters: KnownParameters,
     /// The elements in row-major order, nested or flat; absent with binary data.
     #[salvo(schema(value_type = Option<Vec<f64>>))]
     pub data: Option<Elements>,
@@ -96,7 +114,7 @@ pub struct WantedOutput {
     /// `binary_data`: this output as binary data.
     #[serde(default)]
     #[salvo(schema(value_type = Object, required = false))]
-    pub parameters: Parameters,
+    pub parameters: KnownParameters,
 }
 
 /// An answer to a request for inference.
@@ -131,19 +149,60 @@ pub enum Values {
     Texts(Vec<String>),
 }
 
-/// Numbers in nested or flat arrays, flattened as they are read: nothing of the nesting is kept in memory.
-#[derive(Debug, Default, PartialEq)]
-pub struct Elements(pub Vec<f32>);
+/// Reads at most `N` entries of an array: what a client sends never decides how many are kept.
+fn few<'de, const N: usize, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(Few::<N, T>(PhantomData))
+}
 
-impl<'de> Deserialize<'de> for Elements {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut numbers = Vec::new();
-        Flat(&mut numbers).deserialize(deserializer)?;
-        Ok(Self(numbers))
+struct Few<const N: usize, T>(PhantomData<T>);
+
+impl<'de, const N: usize, T: Deserialize<'de>> Visitor<'de> for Few<N, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {N}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut kept = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if kept.len() == N {
+                return Err(A::Error::invalid_length(N + 1, &self));
+            }
+            kept.push(entry);
+        }
+        Ok(kept)
     }
 }
 
-struct Flat<'a>(&'a mut Vec<f32>);
+/// Pixel values in nested or flat arrays, brought to bytes as they are read: neither the nesting nor the numbers are kept in
+/// memory.
+#[derive(Debug, Default, PartialEq)]
+pub struct Elements(pub Vec<u8>);
+
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut values = Vec::new();
+        Flat(&mut values).deserialize(deserializer)?;
+        Ok(Self(values))
+    }
+}
+
+/// A pixel value as a byte; none when it is not from 0 to 255.
+pub fn byte_of(value: f32) -> Option<u8> {
+    // In range, so the conversion only rounds.
+    (0.0..=255.0).contains(&value).then(|| value.round() as u8)
+}
+
+struct Flat<'a>(&'a mut Vec<u8>);
+
+impl Flat<'_> {
+    fn push<E: DeserializeError>(self, value: f32) -> Result<(), E> {
+        let byte = byte_of(value).ok_or_else(|| E::custom("a pixel value is not from 0 to 255"))?;
+        self.0.push(byte);
+        Ok(())
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Flat<'_> {
     type Value = ();
@@ -160,19 +219,16 @@ impl<'de> Visitor<'de> for Flat<'_> {
         f.write_str("numbers in nested or flat arrays")
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
+    fn visit_u64<E: DeserializeError>(self, number: u64) -> Result<(), E> {
+        self.push(number as f32)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
+    fn visit_i64<E: DeserializeError>(self, number: i64) -> Result<(), E> {
+        self.push(number as f32)
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
+    fn visit_f64<E: DeserializeError>(self, number: f64) -> Result<(), E> {
+        self.push(number as f32)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
