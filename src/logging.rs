@@ -1,13 +1,10 @@
 //! Log lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
 
-use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::os::linux::fs::MetadataExt;
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -15,8 +12,15 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use crate::config::{LogConfig, LogFormat};
 use crate::error::{Error, Result};
 
+mod journal;
 mod mask;
+mod native;
+mod panics;
+#[cfg(test)]
+mod tests;
+
 pub use mask::mask;
+pub use native::through_the_log;
 
 /// Changes the level while the daemon runs (SIGHUP).
 pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
@@ -30,17 +34,17 @@ impl LevelHandle {
     }
 }
 
-/// Installs the process-wide subscriber. Called once, by the daemon.
+/// Installs the process-wide subscriber, and a panic hook that writes to it. Called once, by the daemon.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Config`] for a bad level; internal when a subscriber is installed already.
 pub fn install(log: &LogConfig) -> Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let layer: Box<dyn Layer<_> + Send + Sync> = match chosen(log.format) {
-        LogFormat::Journal => Box::new(Journal),
-        LogFormat::Json => {
-            Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(MaskedStderr))
-        }
+        LogFormat::Journal => Box::new(journal::Journal),
+        LogFormat::Json => Box::new(
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(MaskedStderr),
+        ),
         LogFormat::Text | LogFormat::Auto => {
             let colours = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
             Box::new(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(MaskedStderr))
@@ -48,6 +52,7 @@ pub fn install(log: &LogConfig) -> Result<LevelHandle> {
     };
     let installed = tracing_subscriber::registry().with(filter).with(layer).try_init();
     installed.map_err(|cause| Error::internal("Logging cannot be set up.").because(cause))?;
+    panics::report();
     Ok(LevelHandle(handle))
 }
 
@@ -95,52 +100,5 @@ impl Write for MaskedLine {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().lock().flush()
-    }
-}
-
-/// Sends events to the journal with their priority, target and source line as fields of their own.
-struct Journal;
-
-impl<S: Subscriber> Layer<S> for Journal {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut message = Message::default();
-        event.record(&mut message);
-        let metadata = event.metadata();
-        let fields = [
-            format!("PRIORITY={}", priority(*metadata.level())),
-            format!("MESSAGE={}", mask(&message.0)),
-            format!("TARGET={}", metadata.target()),
-            format!("CODE_FILE={}", metadata.file().unwrap_or_default()),
-            format!("CODE_LINE={}", metadata.line().unwrap_or_default()),
-            "SYSLOG_IDENTIFIER=vehicle-classifierd".to_owned(),
-        ];
-        // When the journal itself fails there is no place left to say so.
-        let _ = systemd::journal::send(&fields.each_ref().map(String::as_str));
-    }
-}
-
-/// syslog severities (RFC 5424, table 2).
-fn priority(level: Level) -> u8 {
-    match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
-    }
-}
-
-/// The message first, then `name=value` for every other field.
-#[derive(Default)]
-struct Message(String);
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a string cannot fail.
-        let _ = if field.name() == "message" {
-            let rest = std::mem::take(&mut self.0);
-            write!(self.0, "{value:?}{rest}")
-        } else {
-            write!(self.0, " {}={value:?}", field.name())
-        };
     }
 }

@@ -11,6 +11,7 @@ use crate::classifier::Classifier;
 use crate::classifier::detector::{Detector, DetectorBox, DetectorManifest, found};
 use crate::classifier::installed::{LoadedDetector, LoadedModel};
 use crate::error::{Error, Result};
+use crate::logging::through_the_log;
 
 /// What runs the models, for `metadata` and `diagnostics`.
 pub const RUNTIME: &str = "TensorFlow Lite with XNNPACK";
@@ -82,11 +83,15 @@ fn with_interpreter<R>(
     let refused = |what: &str, cause: tflitec::Error| {
         Error::internal(format!("{what} of {named} failed; reinstall the model.")).because(cause.to_string())
     };
-    let graph = Model::from_bytes(bytes).map_err(|cause| refused("Reading the model file", cause))?;
+    let graph =
+        through_the_log(|| Model::from_bytes(bytes)).map_err(|cause| refused("Reading the model file", cause))?;
     let options = Options { thread_count: i32::try_from(threads).unwrap_or(1), is_xnnpack_enabled: true };
-    let interpreter =
-        Interpreter::new(&graph, Some(options)).map_err(|cause| refused("Building the interpreter", cause))?;
-    interpreter.allocate_tensors().map_err(|cause| refused("Allocating the tensors", cause))?;
+    let interpreter = through_the_log(|| {
+        let interpreter =
+            Interpreter::new(&graph, Some(options)).map_err(|cause| refused("Building the interpreter", cause))?;
+        interpreter.allocate_tensors().map_err(|cause| refused("Allocating the tensors", cause))?;
+        Ok::<_, Error>(interpreter)
+    })?;
     run(interpreter)
 }
 

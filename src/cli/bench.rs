@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::classifier::PictureClassifier;
+use crate::classifier::with_classifier;
 use crate::classifier::{GoldenPattern, LoadedModel};
-use crate::cli::quiet::with_classifier;
 use crate::cli::table::table;
 use crate::cli::{Context, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::classifier::{PictureAnswer, PictureClassifier};
+use crate::classifier::{PictureAnswer, PictureClassifier, with_classifier};
 use crate::cli::table::table;
-use crate::cli::{Context, complain, quiet, read_file, say, say_json};
+use crate::cli::{Context, complain, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
 use crate::imaging::{Declared, Limits};
@@ -34,7 +34,7 @@ pub fn run(arguments: &ClassifyArguments, context: &Context) -> Result<ExitCode>
     let progress = progress(arguments.files.len());
     let mut rows = Vec::new();
     let mut failed = false;
-    quiet::with_classifier(&model, settings.threads, |classifier| {
+    with_classifier(&model, settings.threads, |classifier| {
         let mut classifier = PictureClassifier::new(classifier, &model.manifest, limits);
         for path in &arguments.files {
             match classify(&mut classifier, path) {

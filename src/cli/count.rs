@@ -9,8 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::capture::{FrameSource, Replay, ReplaySpec};
+use crate::classifier::{with_classifier, with_detector};
 use crate::cli::table::table;
-use crate::cli::{Context, quiet, say, say_json};
+use crate::cli::{Context, say, say_json};
 use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
@@ -60,11 +61,11 @@ pub fn run(arguments: &CountArguments, context: &Context) -> Result<ExitCode> {
     let picture_pixels_max = config.classifier.picture_pixels_max;
     let settings = AnalyserSettings { traffic: config.traffic.clone(), picture_pixels_max, clip_fps: Some(fps) };
     let manifest = &model.manifest;
-    let seen = quiet::with_classifier(&model, threads, |classifier| {
+    let seen = with_classifier(&model, threads, |classifier| {
         let Some(detector) = &detector else {
             return seen(arguments, fps, Analyser::new(settings, None, CropClassifier { classifier, manifest }));
         };
-        quiet::with_detector(detector, threads, |interpreter| {
+        with_detector(detector, threads, |interpreter| {
             let classifier = CropClassifier { classifier, manifest };
             seen(arguments, fps, Analyser::new(settings, Some(frame_detector(interpreter, detector)), classifier))
         })?

@@ -27,7 +27,6 @@ mod count;
 mod doctor;
 mod export;
 mod model;
-mod quiet;
 mod serve;
 mod store;
 mod table;

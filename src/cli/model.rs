@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::classifier::{GoldenResult, PictureClassifier, golden_test, run_detector_golden_test};
 use crate::classifier::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
-use crate::cli::quiet::{with_classifier, with_detector};
+use crate::classifier::{with_classifier, with_detector};
 use crate::cli::table::table;
 use crate::cli::{Context, say};
 use crate::daemon::inference_settings;

@@ -240,12 +240,12 @@ impl Worker {
                 return true;
             }
             match work {
-                Work::Upload(upload, reply) => {
+                Work::Upload(upload, reply, span) => {
                     if reply.is_closed() {
                         self.metrics.count_limit(Limit::ClientGone);
                     } else {
                         // Nobody listens when the client left meanwhile.
-                        let _ = reply.send(self.upload(classifier, &upload));
+                        let _ = reply.send(span.in_scope(|| self.upload(classifier, &upload)));
                     }
                 }
                 Work::Frame(waiting) => self.frame(classifier, waiting),
@@ -276,6 +276,7 @@ impl Worker {
             self.metrics.frames.with_label_values(&["stale"]).inc();
             return;
         }
+        let _frame = tracing::debug_span!("frame", sequence = waiting.frame.sequence).entered();
         let answer = classifier.classify_frame(&waiting.frame);
         match &answer {
             Ok(answer) => self.observe(answer),

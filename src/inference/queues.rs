@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::classifier::PictureAnswer;
 use crate::error::{Error, Result};
@@ -21,13 +22,14 @@ pub(super) struct WaitingFrame {
 }
 
 pub(super) enum Work {
-    Upload(Upload, AnswerSender),
+    /// With the span of the request it came in.
+    Upload(Upload, AnswerSender, Span),
     Frame(WaitingFrame),
 }
 
 #[derive(Default)]
 struct State {
-    uploads: VecDeque<(Upload, AnswerSender)>,
+    uploads: VecDeque<(Upload, AnswerSender, Span)>,
     camera: Option<WaitingFrame>,
     /// Whose turn it was last, when both queues had work.
     camera_was_last: bool,
@@ -55,14 +57,14 @@ impl Queues {
         }
         if state.uploads.len() >= self.queue_depth_max {
             // Clients that have left give their places to those who are here.
-            state.uploads.retain(|(_, reply)| !reply.is_closed());
+            state.uploads.retain(|(_, reply, _)| !reply.is_closed());
         }
         if state.uploads.len() >= self.queue_depth_max {
             self.metrics.count_limit(Limit::UploadQueue);
             let message = format!("All {} places for uploads are taken; try again in a second.", self.queue_depth_max);
             return Err(Error::unavailable(message, Duration::from_secs(1)));
         }
-        state.uploads.push_back((upload, reply));
+        state.uploads.push_back((upload, reply, Span::current()));
         self.show_depth(&state);
         drop(state);
         self.work.notify_one();
@@ -133,6 +135,6 @@ impl State {
         if camera_first {
             return self.camera.take().map(Work::Frame);
         }
-        self.uploads.pop_front().map(|(upload, reply)| Work::Upload(upload, reply))
+        self.uploads.pop_front().map(|(upload, reply, span)| Work::Upload(upload, reply, span))
     }
 }

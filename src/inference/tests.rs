@@ -36,7 +36,7 @@ fn push(queues: &Queues, name: &str) -> oneshot::Receiver<Result<PictureAnswer>>
 
 fn taken(queues: &Queues) -> String {
     match queues.next(0).unwrap() {
-        Work::Upload(upload, _) => upload.file_name.unwrap(),
+        Work::Upload(upload, _, _) => upload.file_name.unwrap(),
         Work::Frame(camera) => format!("frame {}", camera.frame.sequence),
     }
 }

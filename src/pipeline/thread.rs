@@ -205,6 +205,7 @@ impl Run {
             metrics.frames.with_label_values(&["stale"]).inc();
             return false;
         }
+        let _frame = tracing::debug_span!("frame", sequence = frame.sequence).entered();
         match guarded(|| analyser.observe(&frame)) {
             Ok(Analysis { passages, followed, analysed, stages }) => {
                 metrics.frames.with_label_values(&[if analysed { "analysed" } else { "still" }]).inc();
@@ -212,6 +213,14 @@ impl Run {
                     metrics.pipeline_duration.with_label_values(&[stage]).observe(took.as_secs_f64());
                 }
                 let quiet = followed.is_empty();
+                let took_ms = stages.named().iter().map(|(_, took)| took.as_secs_f64() * 1e3).sum::<f64>();
+                tracing::debug!(
+                    tracks = followed.len(),
+                    passages = passages.len(),
+                    analysed,
+                    took_ms,
+                    "frame observed"
+                );
                 *self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(NewestAnalysed { frame, followed });
                 self.hand_over(Ok(passages));

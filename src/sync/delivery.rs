@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -89,7 +90,9 @@ impl<U: Uplink> Delivery<U> {
             let (rows_max, after) = (self.settings.batch_events_max, session.head.acked);
             let rows = self.store.outbox_batch(after, rows_max, BATCH_BYTES_MAX).await.map_err(own)?;
             if !rows.is_empty() {
-                self.deliver(&rows, &mut session).await?;
+                let (first, last) = (rows.first().map(|row| row.seq), rows.last().map(|row| row.seq));
+                let span = tracing::debug_span!("sync_batch", first, last, rows = rows.len());
+                self.deliver(&rows, &mut session).instrument(span).await?;
                 continue;
             }
             if *self.stop.borrow() {
@@ -115,6 +118,7 @@ impl<U: Uplink> Delivery<U> {
         match self.uplink.publish(&entries, trim).await? {
             Published::Added => {
                 session.changed = 0;
+                tracing::debug!("batch published");
                 self.metrics.sync.events.inc_by(rows.len() as u64);
                 let last = rows.last().map_or(session.head.acked, |row| row.seq);
                 self.acknowledge(last).await?;

@@ -8,6 +8,7 @@ use salvo::http::header::{self, HeaderName, HeaderValue};
 use salvo::http::uri::Scheme;
 use salvo::http::{Method, Version};
 use salvo::prelude::*;
+use tracing::Instrument;
 
 use crate::api::http::body::forget_rest;
 use crate::api::http::error::{catch, write_error};
@@ -53,12 +54,27 @@ pub struct Envelope(pub Arc<AppState>);
 impl Handler for Envelope {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let api = &self.0;
-        let begun = Instant::now();
         api.metrics.active_requests.inc();
         let _active = Active(api);
         let id = RequestId::from_headers(req.headers());
         depot.insert_typed(id.clone());
         depot.insert_typed(api.clone());
+        let span = tracing::error_span!("request", request_id = id.as_str());
+        self.answer(&id, req, depot, res, ctrl).instrument(span).await;
+    }
+}
+
+impl Envelope {
+    /// Everything about one request, in its span: each line that it logs carries its id.
+    async fn answer(
+        &self,
+        id: &RequestId,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+        ctrl: &mut FlowCtrl,
+    ) {
+        let (api, begun) = (&self.0, Instant::now());
         let settings = api.reloadable();
         if let Err(error) = admit(api, &settings, req) {
             write_error(&error, req, depot, res);
@@ -74,7 +90,7 @@ impl Handler for Envelope {
         {
             catch.handle(req, depot, res, ctrl).await;
         }
-        set_headers(api, &settings, req, res, &id);
+        set_headers(api, &settings, req, res, id);
         count(api, req, res, begun.elapsed());
         if res.status_code.is_some_and(|status| status.is_client_error() || status.is_server_error()) {
             forget_rest(req, api).await;

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::classifier::LoadedModel;
 use crate::classifier::PictureClassifier;
+use crate::classifier::with_classifier;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::{ROUNDS_MIN, invoke_batch, milliseconds};
-use crate::cli::quiet::with_classifier;
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
 
