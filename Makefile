@@ -26,8 +26,10 @@ build: setup ## build the program for release
 
 # The environment wins: VEHICLE_CLASSIFIER__CAPTURE__SOURCE=v4l2:/dev/video0 make run
 run: export VEHICLE_CLASSIFIER__CAPTURE__SOURCE ?= replay:.setup/pictures?fps=2&loop=true
+# Not by `cargo run`: tflitec's build script watches headers that it copies itself, so that the second cargo command in a
+# fresh clone compiles it and this crate once more.
 run: build ## build and start on the built-in defaults, replaying pictures; its state lies in .state/
-	cargo run --quiet --release --locked -- serve --state-directory .state
+	$(or $(CARGO_TARGET_DIR),target)/release/vehicle-classifierd serve --state-directory .state
 
 check: setup ## before a commit: formatting, clippy, house rules, unit tests
 	@$(format)
