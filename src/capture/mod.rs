@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 
+mod fault;
 mod format;
 mod jpeg_stream;
 mod picture_health;
@@ -14,6 +15,7 @@ mod status;
 mod supervisor;
 mod v4l2;
 
+pub use fault::{CameraError, CameraFault};
 pub use format::{Offer, PixelFormat, RequestedMode, list};
 pub use replay::Replay;
 pub use status::{CameraState, CameraStatus, Obscurity};

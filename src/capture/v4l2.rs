@@ -10,23 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nokhwa::Buffer;
 use nokhwa::backends::capture::V4LCaptureDevice;
 use nokhwa::camera_traits::CaptureBackendTrait;
 use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution};
-use nokhwa::{Buffer, NokhwaError};
 
 use crate::capture::FrameSource;
+use crate::capture::fault::{CameraError, CameraFault};
 use crate::capture::format::{Offer, PixelFormat, RequestedMode, choose, list};
 use crate::capture::jpeg_stream::next_jpeg;
 use crate::clock::{Clock, Stamp};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::frame::{Encoding, Frame, PixelLayout};
 
 const FORMATS: [FrameFormat; 3] = [FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12];
 /// A first frame older than this bears the time of some other clock: this driver's times are not used then.
 const FIRST_AGE_MAX: Duration = Duration::from_secs(10);
-/// When to try again after what a technician has to mend.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// An open camera that streams.
 pub struct V4l2 {
@@ -43,12 +42,12 @@ impl V4l2 {
     /// Opens the camera in the mode that serves the request best.
     ///
     /// # Errors
-    /// Unavailable, saying what keeps the camera from being used and what to do; with the list of what the camera offers when
+    /// A fault, saying what keeps the camera from being used and what to do; with the list of what the camera offers when
     /// that is not what was asked for.
-    pub fn open(path: &Path, requested: &RequestedMode, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn open(path: &Path, requested: &RequestedMode, clock: Arc<dyn Clock>) -> Result<Self, CameraError> {
         let (mut device, offers) = opened(path)?;
         let working = negotiate(&mut device, path, &offers, requested)?;
-        device.open_stream().map_err(|cause| unusable(path, &cause))?;
+        device.open_stream().map_err(|cause| CameraError::unusable(path, &cause))?;
         tracing::info!("camera: {} works with {working} (asked for: {} fps)", path.display(), requested.fps);
         Ok(Self { device, path: path.into(), working, clock, sequence: 0, timed: None })
     }
@@ -63,7 +62,7 @@ impl V4l2 {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn offers(path: &Path) -> Result<Vec<Offer>> {
+    pub fn offers(path: &Path) -> Result<Vec<Offer>, CameraError> {
         opened(path).map(|(_, offers)| offers)
     }
 
@@ -86,7 +85,8 @@ impl V4l2 {
 
 impl FrameSource for V4l2 {
     fn next(&mut self) -> Result<Option<Frame>> {
-        let buffer = self.device.frame().map_err(|cause| lost(&self.path, &cause))?;
+        let buffer =
+            self.device.frame().map_err(|cause| CameraError::new(&self.path, CameraFault::Lost, &cause.to_string()))?;
         let captured = self.captured(&buffer);
         let Offer { format, width, height, .. } = self.working;
         let raw = |layout: PixelLayout| (layout.bytes(width, height), Encoding::Raw { layout, width, height });
@@ -115,14 +115,14 @@ fn picture(buffer: &[u8]) -> Vec<u8> {
     })
 }
 
-fn opened(path: &Path) -> Result<(V4LCaptureDevice<'static>, Vec<Offer>)> {
+fn opened(path: &Path) -> Result<(V4LCaptureDevice<'static>, Vec<Offer>), CameraError> {
     let index = CameraIndex::Index(index_of(path)?);
     // Any format at first: only an open camera tells what it offers.
     let any = RequestedFormat::with_formats(RequestedFormatType::None, &FORMATS);
-    let mut device = V4LCaptureDevice::new(&index, any).map_err(|cause| unusable(path, &cause))?;
+    let mut device = V4LCaptureDevice::new(&index, any).map_err(|cause| CameraError::unusable(path, &cause))?;
     let mut offers: Vec<_> = device
         .compatible_camera_formats()
-        .map_err(|cause| unusable(path, &cause))?
+        .map_err(|cause| CameraError::unusable(path, &cause))?
         .into_iter()
         .filter_map(offer_of)
         .collect();
@@ -138,12 +138,13 @@ fn negotiate(
     path: &Path,
     offers: &[Offer],
     requested: &RequestedMode,
-) -> Result<Offer> {
+) -> Result<Offer, CameraError> {
     let chosen = choose(offers, requested).or_else(|| unlisted(device, requested)).ok_or_else(|| {
         let (size, format) =
             (requested.size.map(|(w, h)| format!(" {w}×{h}")).unwrap_or_default(), requested.format.name());
-        failed(
+        CameraError::with_remedy(
             path,
+            CameraFault::NoMode,
             &format!("it does not offer{size} as {format}, which capture.width, height and format ask for"),
             &format!("It offers {}. Ask for one of these, or leave the keys out.", list(offers)),
         )
@@ -151,8 +152,9 @@ fn negotiate(
     let wanted = format_of(chosen);
     if device.camera_format() != wanted {
         device.set_camera_format(wanted).map_err(|cause| {
-            failed(
+            CameraError::with_remedy(
                 path,
+                CameraFault::NoMode,
                 &format!("it lists {chosen} and refuses it ({cause})"),
                 &format!("It offers {}.", list(offers)),
             )
@@ -192,18 +194,23 @@ fn format_of(offer: Offer) -> CameraFormat {
 }
 
 /// The number in `/dev/videoN`, behind whatever stable name (`/dev/v4l/by-id/…`) leads there.
-fn index_of(path: &Path) -> Result<u32> {
+fn index_of(path: &Path) -> Result<u32, CameraError> {
     let device = fs::canonicalize(path).map_err(|cause| {
         let there = present();
         let there = if there.is_empty() { "none is there".into() } else { format!("there are {}", there.join(", ")) };
-        failed(path, &cause.to_string(), &format!("Plug the camera in, or correct capture.source ({there})."))
+        CameraError::with_remedy(
+            path,
+            CameraFault::NoDevice,
+            &cause.to_string(),
+            &format!("Plug the camera in, or correct capture.source ({there})."),
+        )
     })?;
     let name = device.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.strip_prefix("video")
         .and_then(|number| number.parse().ok())
         .filter(|_| device.parent() == Some(Path::new("/dev")))
         .ok_or_else(|| {
-            failed(path, &format!("{} is no video device", device.display()), "Name /dev/video0 or the like.")
+            CameraError::new(path, CameraFault::NoDevice, &format!("{} is no video device", device.display()))
         })
 }
 
@@ -218,34 +225,10 @@ fn present() -> Vec<String> {
     names
 }
 
-/// Why a camera that is there cannot be used, with the remedy: nokhwa hands system errors on as texts.
-fn unusable(path: &Path, cause: &NokhwaError) -> Error {
-    let said = cause.to_string();
-    let remedy = if said.contains("os error 13") {
-        "Its device belongs to the group video: put the unit's account into that group."
-    } else if said.contains("os error 16") {
-        "Another program uses it: stop that program."
-    } else if said.contains("Fufill") {
-        "It offers none of MJPEG, YUYV and NV12 at a whole number of frames a second: use another camera."
-    } else if said.contains("whole number") || said.contains("FrameFormat: unsupported") {
-        "It was left in a mode that the unit cannot read: set one that it can (v4l2-ctl --set-fmt-video, --set-parm), or plug it in again."
-    } else {
-        "Plug it in again; `vehicle-classifierd doctor` shows what it offers."
-    };
-    failed(path, &said, remedy)
-}
-
-fn lost(path: &Path, cause: &NokhwaError) -> Error {
-    failed(path, &cause.to_string(), "It is opened anew; if this comes again, check its cable and its supply.")
-}
-
-fn failed(path: &Path, why: &str, remedy: &str) -> Error {
-    Error::unavailable(format!("The camera {} cannot be used: {why}. {remedy}", path.display()), RETRY)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn a_picture_is_cut_out_of_the_drivers_buffer() {
@@ -260,21 +243,9 @@ mod tests {
 
     #[test]
     fn what_is_no_camera_is_refused_with_the_remedy() {
-        let missing = index_of(Path::new("/dev/video-of-no-machine")).unwrap_err().to_string();
+        let missing = Error::from(index_of(Path::new("/dev/video-of-no-machine")).unwrap_err()).to_string();
         assert!(missing.contains("Plug the camera in") && missing.contains("capture.source"), "{missing}");
-        let other = index_of(Path::new("/dev/null")).unwrap_err().to_string();
+        let other = Error::from(index_of(Path::new("/dev/null")).unwrap_err()).to_string();
         assert!(other.contains("no video device"), "{other}");
-    }
-
-    #[test]
-    fn system_errors_come_with_what_to_do() {
-        for (cause, remedy) in [
-            ("V4L2 Error: Permission denied (os error 13)", "group video"),
-            ("Device or resource busy (os error 16)", "stop that program"),
-            ("Failed to Fufill", "another camera"),
-        ] {
-            let error = unusable(Path::new("/dev/video0"), &NokhwaError::GeneralError(cause.into())).to_string();
-            assert!(error.contains(remedy) && error.contains("/dev/video0"), "{error}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::disk_free;
-use crate::capture::{FrameSource, SourceSpec, V4l2, list};
+use crate::capture::{CameraFault, FrameSource, SourceSpec, V4l2, list};
 use crate::cli::model::{detector_proven, golden_result, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
@@ -237,8 +237,16 @@ fn one_frame(path: PathBuf, context: &Context) -> Result<(Verdict, String)> {
     let (send, receive) = channel();
     let said = path.display().to_string();
     let look = move || -> Result<(Verdict, String)> {
-        let offers = V4l2::offers(&path)?;
-        let mut camera = V4l2::open(&path, &settings.requested, Arc::new(SystemClock::new()))?;
+        let opened = V4l2::offers(&path)
+            .and_then(|offers| Ok((offers, V4l2::open(&path, &settings.requested, Arc::new(SystemClock::new()))?)));
+        let (offers, mut camera) = match opened {
+            Ok(opened) => opened,
+            // The running unit has the camera: it knows best.
+            Err(error) if error.fault == CameraFault::InUse => {
+                return Ok((Verdict::Note, format!("in use, as it is while the unit runs ({})", Error::from(error))));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let begun = Instant::now();
         let bytes = camera.next()?.map_or(0, |frame| frame.bytes.len());
         let (working, took) = (camera.working(), begun.elapsed().as_millis());
@@ -248,10 +256,6 @@ fn one_frame(path: PathBuf, context: &Context) -> Result<(Verdict, String)> {
     std::thread::spawn(move || send.send(look()));
     let limit = settings.pauses.opening + settings.frame_deadline;
     match receive.recv_timeout(limit) {
-        // The running unit has the camera: it knows best.
-        Ok(Err(error)) if error.to_string().contains("Another program uses it") => {
-            Ok((Verdict::Note, format!("in use, as it is while the unit runs ({error})")))
-        }
         Ok(found) => found,
         Err(RecvTimeoutError::Timeout) => Ok((
             Verdict::Failed,
