@@ -104,10 +104,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_monotonic_clock_never_runs_back_and_the_boot_stays() {
+    fn the_monotonic_clock_runs_with_the_machine_and_all_clocks_of_a_boot_agree() {
         let clock = SystemClock::new();
-        let (first, second) = (clock.now(), clock.now());
-        assert!(second.monotonic >= first.monotonic);
-        assert_eq!(first.boot_id, second.boot_id);
+        let (first, begun) = (clock.now(), Instant::now());
+        while begun.elapsed() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        let other = SystemClock::new();
+        let (second, others) = (clock.now(), other.now());
+        let passed = second.monotonic.checked_sub(first.monotonic).unwrap();
+        assert!(
+            passed >= Duration::from_millis(20) && passed <= begun.elapsed() + Duration::from_millis(1),
+            "{passed:?}"
+        );
+        // /proc/uptime tells hundredths.
+        assert!(others.monotonic.abs_diff(second.monotonic) < Duration::from_millis(500), "{others:?} {second:?}");
+        let boot_id = std::fs::read_to_string(BOOT_ID).unwrap();
+        assert_eq!((&*first.boot_id, &*others.boot_id), (boot_id.trim(), boot_id.trim()));
     }
 }

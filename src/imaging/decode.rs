@@ -90,6 +90,9 @@ impl Limits {
     }
 }
 
+/// Reason given for a picture on which a decoder panicked.
+pub(super) const PANICKED: &str = "the decoder gave up";
+
 /// What a decoder made of the bytes.
 pub(super) struct Decoded {
     pub pixels: Pixels,
@@ -159,7 +162,7 @@ pub fn decode(bytes: &[u8], label: &str, limits: &Limits) -> Result<Picture> {
     let size = header::size(bytes, format).map_err(|reason| Failure::damaged(reason).into_error(label, format))?;
     limits.check(size, label)?;
     let decoded = catch_unwind(|| decode_as(bytes, format, size, limits.for_decoders()))
-        .unwrap_or_else(|_| Err(Failure::damaged("the decoder gave up")))
+        .unwrap_or_else(|_| Err(Failure::damaged(PANICKED)))
         .map_err(|failure| failure.into_error(label, format))?;
     Ok(Picture::new(decoded.pixels, size, decoded.orientation, Source::File(format)))
 }

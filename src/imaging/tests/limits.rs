@@ -92,17 +92,41 @@ fn a_picture_without_pixels_is_invalid() {
     }
 }
 
+/// In a process of its own: the most memory that it ever had is that of this one picture.
 #[test]
 fn a_compressed_profile_cannot_grow_without_bound() {
+    const FILE: &str = "COMPRESSED_PROFILE_FILE";
+    const MEMORY_KB_MAX: u64 = 32 << 10;
+    if let Some(path) = std::env::var_os(FILE) {
+        let bytes = std::fs::read(path).unwrap();
+        let before = memory_peak_kb();
+        match decode(&bytes, "x", &LIMITS) {
+            Ok(picture) => assert_eq!(fields_of(&picture), FIELDS),
+            Err(error) => assert_eq!(error.kind().facts().status, 413, "{error}"),
+        }
+        let grown = memory_peak_kb() - before;
+        assert!(grown < MEMORY_KB_MAX, "{grown} kB for a picture of {} bytes", bytes.len());
+        return;
+    }
     let mut bytes = Vec::new();
     let mut encoder = PngEncoder::new(&mut bytes);
-    encoder.set_icc_profile(vec![0; 48 << 20]).unwrap();
+    encoder.set_icc_profile(vec![0; 96 << 20]).unwrap();
     encoder.write_image(&fields(), WIDTH, HEIGHT, image::ExtendedColorType::Rgb8).unwrap();
     assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
-    match decode(&bytes, "x", &LIMITS) {
-        Ok(picture) => assert_eq!(fields_of(&picture), FIELDS),
-        Err(error) => assert_eq!(error.kind().facts().status, 413, "{error}"),
-    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let test = "imaging::tests::limits::a_compressed_profile_cannot_grow_without_bound";
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", test]).env(FILE, file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the test is not called {test}");
+}
+
+/// The most memory that this process ever had at once (proc_pid_status(5), VmHWM).
+fn memory_peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]

@@ -45,6 +45,12 @@ fn percentile(times: &[Duration], share: f64) -> f64 {
     sorted[place].as_secs_f64() * 1e3
 }
 
+/// With a central site the median upload may take this many times as long, and this much, as without one.
+const DELAY_RATIO_MAX: f64 = 1.5;
+const DELAY_MS_MAX: f64 = 25.0;
+/// Uploads of each side from which their medians say something.
+const TURNS_MIN: usize = 5;
+
 /// Uploads in turn, until it is enough.
 fn compare(what: &str, sides: &mut [Side; 2], mut enough: impl FnMut(usize) -> bool) {
     let picture = golden();
@@ -72,6 +78,9 @@ fn compare(what: &str, sides: &mut [Side; 2], mut enough: impl FnMut(usize) -> b
         .map(|(with, without)| format!("{:.3}", percentile(with, 0.99) / percentile(without, 0.99)))
         .collect();
     println!("    p99 of blocks of {BLOCK}: {}", ratios.join(" "));
+    // Both sides upload in turn, so that a busy machine is slow for both; fewer turns are chance.
+    let delayed = with50 > DELAY_RATIO_MAX * without50 + DELAY_MS_MAX;
+    assert!(turns < TURNS_MIN || !delayed, "{what}: {with50:.1} ms instead of {without50:.1}");
 }
 
 /// As a week without a central site leaves them.
