@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 /// Who may import whom. Leaves may be imported by everybody and import only what is listed for them.
 const EDGES: [(&str, &[&str]); 24] = [
     ("main", &["cli"]),
@@ -219,6 +222,32 @@ fn the_map_names_every_module() {
     none("modules that docs/ARCHITECTURE.md does not name", &missing);
 }
 
+/// Names that the sources give to threads, without their numbers.
+fn thread_names() -> BTreeSet<String> {
+    let openings = [".name(\"", ".name(format!(\"", ".thread_name(\"", "spawn(\"", "reading(\"", "reading(format!(\""];
+    let mut names = BTreeSet::new();
+    for source in rust(&["src"]).iter().filter(|source| !source.is_test()) {
+        for opening in openings {
+            let found = source.code().split(opening).skip(1).filter_map(|behind| behind.split(['"', '{']).next());
+            names.extend(found.map(|name| name.trim_end_matches('-').to_owned()));
+        }
+    }
+    assert!(names.len() > 5, "the threads are not where this test looks");
+    names
+}
+
+#[test]
+fn the_map_names_every_thread_and_no_other() {
+    let map = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let table = map.split("## Threads").nth(1).unwrap().split("\n## ").next().unwrap();
+    let first_cells = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let named: BTreeSet<String> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(|name| name.trim_end_matches(['*', 'N']).trim_end_matches('-').to_owned())
+        .collect();
+    assert_eq!(named, thread_names());
+}
+
 #[test]
 fn files_and_functions_stay_short() {
     let mut offenders = Vec::new();
@@ -287,7 +316,7 @@ const PLACES: [(&str, &[&str], &[&str]); 7] = [
     ("TFLite", &["src/classifier/tflite.rs"], &["tflitec"]),
     ("unsafe code", &[], &["unsafe {", "unsafe fn", "unsafe impl"]),
     ("outward types", &["src/api/", "src/report/wire.rs", "src/ledger/wire.rs"], &["ToSchema"]),
-    ("service manager and journal", &["src/daemon/", "src/logging.rs"], &["systemd::"]),
+    ("service manager and journal", &["src/daemon/", "src/logging/journal.rs"], &["systemd::"]),
     ("process exit", &["src/daemon.rs"], &["process::exit"]),
 ];
 
