@@ -4,7 +4,7 @@ use std::panic::{self, PanicHookInfo};
 
 /// From now on every panic of any thread is one event. What catches the panic says what it cost.
 pub(super) fn report() {
-    panic::set_hook(Box::new(|info| log(info)));
+    panic::set_hook(Box::new(log));
 }
 
 fn log(info: &PanicHookInfo<'_>) {
