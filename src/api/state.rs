@@ -7,7 +7,6 @@ use std::time::Instant;
 use salvo::prelude::*;
 use serde_json::Value;
 
-use crate::api::http::access;
 use crate::api::http::rates::Rates;
 use crate::api::http::request;
 use crate::api::http::shares::Shares;
@@ -194,7 +193,7 @@ impl AppState {
             ip_address: request::peer(req).map(|peer| peer.to_string()),
             at: self.clock.now(),
             // That somebody was refused is kept whoever they are by now.
-            authority: access::authority(req).filter(|_| outcome != Outcome::Denied),
+            authority: request::authority(req).filter(|_| outcome != Outcome::Denied),
         }
     }
 }

@@ -64,12 +64,6 @@ async fn admitted(permission: Permission, api: &AppState, req: &mut Request) -> 
     Ok(Caller { identity, claims })
 }
 
-/// What the request was admitted with; none on a public route. Whatever it writes is checked against it once more.
-pub fn authority(req: &Request) -> Option<Arc<dyn Authority>> {
-    let warrant = req.extensions().get::<Arc<Warrant>>()?;
-    Some(warrant.clone())
-}
-
 /// Who a verified token speaks for now, if they may do it; for a long answer also asked in the middle of it.
 ///
 /// # Errors

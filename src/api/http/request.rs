@@ -1,9 +1,13 @@
-//! What is known of a request itself: its id and the caller's address.
+//! What is known of a request itself: its id, the caller's address and what it was admitted with.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use salvo::http::header::{HeaderMap, HeaderName};
 use salvo::prelude::*;
+
+use crate::auth::Warrant;
+use crate::record::Authority;
 
 /// The header that carries the id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,4 +46,11 @@ impl RequestId {
 #[must_use]
 pub fn peer(req: &Request) -> Option<IpAddr> {
     req.remote_addr().clone().into_std().map(|address| address.ip().to_canonical())
+}
+
+/// What the request was admitted with; none on a public route. Whatever it writes is checked against it once more.
+#[must_use]
+pub fn authority(req: &Request) -> Option<Arc<dyn Authority>> {
+    let warrant = req.extensions().get::<Arc<Warrant>>()?;
+    Some(warrant.clone())
 }
