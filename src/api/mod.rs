@@ -18,6 +18,8 @@ use http::access::Gate;
 pub use http::connections::Connections;
 use http::{docs, envelope, error, head};
 pub use resources::numbers::disk_free;
+pub use resources::reports::{REPORT_COLUMNS, report_row};
+pub use resources::wire::UserWire;
 use resources::{
     audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, reports, tokens, traffic, users,
 };

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::api::{REPORT_COLUMNS, report_row};
 use crate::cli::{Context, complain};
 use crate::clock::Clock;
 use crate::daemon;
@@ -18,7 +19,7 @@ use crate::ledger::scheme::SchemeName;
 use crate::ledger::table::{self, Table};
 use crate::ledger::wire::{IntervalWire, PassageWire};
 use crate::ledger::{Interval, Scheme};
-use crate::record::{AuditRow, Report};
+use crate::record::AuditRow;
 use crate::store::{AuditFilter, PassageFilter, PassagePlace, ReportFilter, Store};
 
 /// The command was not written as it should be (sysexits leave it to the shell's custom).
@@ -168,30 +169,18 @@ fn passages(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -
 }
 
 fn reports(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {
-    let columns = ["report_id", "vehicle_id", "created_at", "class", "confidence", "user", "clock_synced"];
-    let mut output = Output::begin(format, &columns)?;
+    let mut output = Output::begin(format, &REPORT_COLUMNS)?;
     let filter = ReportFilter { from: Some(from), to: Some(to), ..ReportFilter::default() };
     let mut place = None;
     loop {
         let rows = store.report_page(filter.clone(), place, PAGE_ROWS).wait()?;
         let Some((last, _)) = rows.last() else { return output.end() };
         place = Some(*last);
-        for (_, report) in &rows {
-            output.write(&report.body, [report_row(report)])?;
+        for (_, report) in rows {
+            let body = report.body.clone();
+            output.write(&body, [report_row(report)?])?;
         }
     }
-}
-
-fn report_row(report: &Report) -> Vec<String> {
-    vec![
-        report.id.clone(),
-        table::text(&report.vehicle_id),
-        report.created.at.to_string(),
-        table::text(&report.class),
-        report.confidence.to_string(),
-        table::text(&report.user),
-        report.created.synced.to_string(),
-    ]
 }
 
 fn audit(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {

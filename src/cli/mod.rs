@@ -154,6 +154,22 @@ fn with_configuration(command: Command, context: &Context) -> Result<ExitCode> {
     }
 }
 
+/// How a list is printed.
+#[derive(Clone, Copy, clap::Args)]
+struct ListArguments {
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// One JSON object a line, for a list that is printed whole.
+fn json_lines(objects: impl IntoIterator<Item = impl serde::Serialize>) -> Result<String> {
+    let lines: std::result::Result<Vec<_>, _> =
+        objects.into_iter().map(|object| serde_json::to_string(&object)).collect();
+    let lines = lines.map_err(|cause| Error::internal("The list cannot be written.").because(cause))?;
+    Ok(lines.join("\n"))
+}
+
 /// What commands beside a running unit work with.
 pub(crate) struct Context {
     pub loaded: Loaded,

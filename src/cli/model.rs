@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::classifier::{GoldenResult, PictureClassifier, golden_test, run_detector_golden_test};
 use crate::classifier::{InstalledModel, LoadedDetector, LoadedModel, ModelsDirectory};
 use crate::classifier::{with_classifier, with_detector};
 use crate::cli::table::table;
-use crate::cli::{Context, say};
+use crate::cli::{Context, ListArguments, json_lines, say};
 use crate::daemon::inference_settings;
 use crate::error::Result;
 use crate::imaging::Limits;
@@ -17,7 +18,7 @@ use crate::place;
 #[derive(Subcommand)]
 pub enum ModelCommand {
     /// Lists the installed models; `*` marks the active one
-    List,
+    List(ListArguments),
     /// Shows a model's manifest
     Show { model: Option<String> },
     /// Checks a model's hashes and runs its golden test
@@ -33,8 +34,18 @@ pub fn run(command: &ModelCommand, context: &Context) -> Result<ExitCode> {
     let active = if configured.is_empty() { place::active_model(&directory)? } else { configured.clone() };
     let chosen = |named: &Option<String>| models.find(named.as_deref().unwrap_or(&active));
     match command {
-        ModelCommand::List => {
+        ModelCommand::List(list) => {
             let active = models.load(&active).ok().map(|model| model.title());
+            if list.json {
+                let object = |model: InstalledModel| {
+                    json!({
+                        "name": model.name, "version": model.version, "active": Some(model.title()) == active,
+                        "directory": model.directory,
+                    })
+                };
+                say(&json_lines(models.list()?.into_iter().map(object))?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let row = |model: InstalledModel| {
                 let mark = if Some(model.title()) == active { "*" } else { "" };
                 vec![mark.to_owned(), model.name, model.version, model.directory.display().to_string()]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::auth::Signer;
 use crate::cli::table::table;
-use crate::cli::{Context, say, warn};
+use crate::cli::{Context, ListArguments, json_lines, say, warn};
 use crate::clock::{Clock, synchronised};
 use crate::error::Result;
 use crate::place;
@@ -33,7 +33,7 @@ pub enum TokenCommand {
         days: u32,
     },
     /// Lists the tokens, without the tokens themselves
-    List,
+    List(ListArguments),
     /// Voids a token, at once
     Revoke { name: String },
 }
@@ -71,7 +71,15 @@ fn apply(command: TokenCommand, context: &Context, store: &Store) -> Result<Stri
             }
             Ok(issued.token)
         }
-        TokenCommand::List => {
+        TokenCommand::List(ListArguments { json: true }) => {
+            json_lines(store.service_tokens().wait()?.into_iter().map(|token| {
+                json!({
+                    "id": token.id, "name": token.name, "scopes": token.scopes, "created_at": token.created_at,
+                    "expires_at": token.expires_at, "revoked_at": token.revoked_at,
+                })
+            }))
+        }
+        TokenCommand::List(_) => {
             let row = |token: ServiceToken| {
                 let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
                 let state = match token.revoked_at {

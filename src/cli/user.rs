@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::api::UserWire;
 use crate::auth::password::hash;
 use crate::auth::{PasswordRules, check_account_name};
 use crate::cli::table::table;
-use crate::cli::{Context, say};
+use crate::cli::{Context, ListArguments, json_lines, say};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::record::Role;
@@ -33,7 +34,7 @@ pub enum UserCommand {
         must_change: bool,
     },
     /// Lists the accounts
-    List,
+    List(ListArguments),
     /// Changes what an account may do, at once
     SetRole { name: String, role: Role },
     /// Sets a new password and voids the account's tokens
@@ -105,7 +106,10 @@ fn apply(command: UserCommand, context: &Context, store: &crate::store::Store) -
             store.add_user(new, event("user.add", &name, json!({ "role": role }))).wait()?;
             format!("The account {name} was created with the role {role}.")
         }
-        UserCommand::List => {
+        UserCommand::List(ListArguments { json: true }) => {
+            json_lines(store.users().wait()?.iter().map(UserWire::from))?
+        }
+        UserCommand::List(_) => {
             let users = store.users().wait()?;
             let yes = |flag| if flag { "yes" } else { "no" }.to_owned();
             let row = |user: &crate::record::User| {

@@ -91,6 +91,32 @@ fn doctor_asks_the_running_unit_for_the_configuration_that_no_shell_sees() {
 }
 
 #[test]
+fn every_list_of_the_command_line_comes_as_json() {
+    let state = tempfile::tempdir().unwrap();
+    let done = |command: &[&str], stdin: &str| {
+        let output = run(state.path(), command, stdin);
+        assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+        text(&output.stdout).lines().map(|line| line.to_owned()).collect::<Vec<_>>()
+    };
+    done(&["user", "add", "ann", "--role", "admin", "--password-stdin"], "a long walk by the river\n");
+    done(&["token", "issue", "--name", "prometheus", "--scope", "metrics"], "");
+    for (list, keys) in [
+        ("user", &["created_at", "enabled", "must_change_password", "name", "role"][..]),
+        ("token", &["created_at", "expires_at", "id", "name", "revoked_at", "scopes"]),
+        ("model", &["active", "directory", "name", "version"]),
+    ] {
+        let lines = done(&[list, "list", "--json"], "");
+        assert!(!lines.is_empty(), "{list}");
+        for line in lines {
+            let object: Value = serde_json::from_str(&line).unwrap();
+            let mut found: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+            found.sort_unstable();
+            assert_eq!(found, keys, "{list}");
+        }
+    }
+}
+
+#[test]
 fn a_variable_of_another_program_that_is_no_text_stops_no_command() {
     let state = tempfile::tempdir().unwrap();
     let bytes = || std::ffi::OsString::from_vec(vec![b'x', 0xff, b'y']);

@@ -17,7 +17,8 @@ use crate::report::ReportBody;
 use crate::store::{ReportFilter, ReportPlace};
 
 const KNOWN: [&str; 8] = ["from", "to", "vehicle_id", "class", "min_confidence", "format", "limit", "cursor"];
-const COLUMNS: [&str; 11] = [
+/// Columns of [`report_row`].
+pub const REPORT_COLUMNS: [&str; 11] = [
     "report_id",
     "vehicle_id",
     "report_date",
@@ -86,8 +87,8 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
             Reply(ReportPage { reports: reports?, next_cursor: next }).render(res);
         }
         Listing::Csv => {
-            let lines: Result<Vec<_>> = rows.into_iter().map(|(_, report)| line(report)).collect();
-            csv::answer(req, res, "reports.csv", table::in_memory(&COLUMNS, lines?)?, next.as_deref())?;
+            let lines: Result<Vec<_>> = rows.into_iter().map(|(_, report)| report_row(report)).collect();
+            csv::answer(req, res, "reports.csv", table::in_memory(&REPORT_COLUMNS, lines?)?, next.as_deref())?;
         }
     }
     Ok(Written)
@@ -97,7 +98,11 @@ fn body(stored: Value) -> Result<ReportBody> {
     serde_json::from_value(stored).map_err(|cause| Error::internal("A stored report cannot be read.").because(cause))
 }
 
-fn line(report: Report) -> Result<Vec<String>> {
+/// The row of one report, in answers and exports.
+///
+/// # Errors
+/// Internal for a stored report that cannot be read.
+pub fn report_row(report: Report) -> Result<Vec<String>> {
     let (class, confidence, user) = (report.class, report.confidence, report.user);
     let body = body(report.body)?;
     Ok(vec![
