@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources};
 use crate::coverage::CoverageKeeper;
 use crate::error::{Error, Result};
-use crate::files::act_as_owner;
+use crate::files::{act_as_owner, writable_by_all};
 use crate::frame::LiveView;
 use crate::inference::{self, Inference, UploadQueue};
 use crate::logging::LevelHandle;
@@ -147,6 +147,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
     let store = Store::open_or_set_aside(settings, metrics.clone())?;
     store.set_day_zone(&config.unit.timezone).wait()?;
     first_start::create_admin(&store, state_directory, clock.as_ref())?;
+    warn_of_exposed(&guarded(loaded, state_directory));
     keep_up(&store, loaded, state_directory, &clock)?;
     let signer = Signer::new(&token_key(loaded, state_directory)?, unit_id);
     let settings = inference_settings(loaded);
@@ -177,6 +178,7 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         config: config.clone(),
         state_directory: state_directory.to_owned(),
         unit_id: unit_id.to_owned(),
+        guarded: guarded(loaded, state_directory),
         store: store.clone(),
         queue,
         sync: sync.as_ref().map(Sync::status_reader),
@@ -191,6 +193,18 @@ fn build(loaded: &Loaded, state_directory: &Path, unit_id: &str) -> Result<Unit>
         clock,
     });
     Ok(Unit { api, capture, pipeline, coverage, inference, sync, store, hold })
+}
+
+/// What only the unit's account and root should be able to change.
+#[must_use]
+pub fn guarded(loaded: &Loaded, state_directory: &Path) -> Vec<PathBuf> {
+    loaded.files.iter().cloned().chain([state_directory.to_owned()]).collect()
+}
+
+fn warn_of_exposed(guarded: &[PathBuf]) {
+    for path in writable_by_all(guarded) {
+        tracing::warn!("every account of this machine can write to {0}: chmod o-w {0}", path.display());
+    }
 }
 
 /// A fresh database in the place of a damaged one gets its first account when none could be saved, as at the first start.

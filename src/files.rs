@@ -3,6 +3,7 @@
 //! A file appears whole or not at all, durably, never through a symbolic link, and belongs to the account that its directory
 //! belongs to, also when root writes it.
 
+mod exposure;
 mod owner;
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -14,6 +15,7 @@ use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+pub use exposure::writable_by_all;
 pub use owner::{act_as_owner, is_in_owners_hands};
 use owner::{name_of, present_account};
 

@@ -100,6 +100,7 @@ impl Unit {
             config: loaded.config.clone(),
             state_directory: state.path().to_owned(),
             unit_id: "unit-1".into(),
+            guarded: Vec::new(),
             store: store.clone(),
             queue: inference.queue(),
             sync: None,

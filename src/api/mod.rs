@@ -14,7 +14,7 @@ mod page;
 mod resources;
 mod state;
 
-use http::access::Gate;
+use http::access::{Gate, StreamGate};
 pub use http::connections::Connections;
 use http::{docs, envelope, error, head};
 pub use resources::numbers::disk_free;
@@ -30,13 +30,18 @@ pub use state::{ApiParts, AppState, Gaps};
 /// # Errors
 /// Internal when the description of the routes cannot be written.
 pub fn service(state: Arc<AppState>) -> Result<Service> {
-    let mut router = routes();
-    if state.config.api.docs {
-        router = docs::with_docs(router, &classes(&state))?;
+    let mut router = everything(&state)?;
+    let base = state.config.api.base_path.trim_start_matches('/');
+    if !base.is_empty() {
+        router = Router::new().push(Router::with_path(base).push(everything(&state)?)).push(router);
     }
     let router = head::with_heads(router);
     let catcher = salvo::catcher::Catcher::new(error::catch);
     Ok(Service::new(router).hoop(envelope::Envelope(state)).catcher(catcher))
+}
+
+fn everything(state: &AppState) -> Result<Router> {
+    if state.config.api.docs { docs::with_docs(routes(), &classes(state)) } else { Ok(routes()) }
 }
 
 /// What a passage or a report may be called: the labels of the model in force, and `unclassified`.
@@ -66,6 +71,7 @@ fn routes() -> Router {
             Router::with_path("api")
                 .push(vehicle_routes())
                 .push(read_routes())
+                .push(stream_routes())
                 .push(user_routes())
                 .push(traffic::routes())
                 .push(Router::with_path("audit").hoop(Gate(Permission::Admin)).get(audit::list)),
@@ -109,10 +115,13 @@ fn read_routes() -> Router {
         .hoop(Gate(Permission::Read))
         .push(Router::with_path("models/metadata").get(models::metadata))
         .push(Router::with_path("diagnostics").get(diagnostics::diagnostics))
-        .push(Router::with_path("events").get(events::events))
-        .push(
-            Router::with_path("camera")
-                .push(Router::with_path("snapshot").get(camera::snapshot))
-                .push(Router::with_path("stream").get(camera::stream)),
-        )
+        .push(Router::with_path("events/ticket").post(events::ticket))
+}
+
+fn stream_routes() -> Router {
+    Router::new().hoop(StreamGate).push(Router::with_path("events").get(events::events)).push(
+        Router::with_path("camera")
+            .push(Router::with_path("snapshot").get(camera::snapshot))
+            .push(Router::with_path("stream").get(camera::stream)),
+    )
 }

@@ -18,8 +18,13 @@ pub const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
 );
 
+/// The page's own addresses are relative: under a path they need the slash behind it.
 #[handler]
-pub async fn index(res: &mut Response) {
+pub async fn index(req: &mut Request, res: &mut Response) {
+    if !req.uri().path().ends_with('/') {
+        let name = req.uri().path().rsplit('/').next().unwrap_or_default();
+        return res.render(Redirect::permanent(format!("{name}/")));
+    }
     res.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
     res.render(Text::Html(INDEX));
 }

@@ -11,13 +11,14 @@ use crate::api::http::rates::Rates;
 use crate::api::http::request;
 use crate::api::http::shares::Shares;
 use crate::api::http::streams::Streams;
+use crate::api::http::tickets::Tickets;
 use crate::api::resources::overlay::Overlays;
 use crate::api::resources::report_cache::ReportCache;
 use crate::auth::{LoginThrottle, PasswordGate, PasswordRules, Signer};
 use crate::capture::CameraStatus;
 use crate::classifier::ActiveModel;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Network};
 use crate::error::{Error, Result};
 use crate::frame::LiveView;
 use crate::inference::UploadQueue;
@@ -31,6 +32,8 @@ pub struct ApiParts {
     pub config: Config,
     pub state_directory: PathBuf,
     pub unit_id: String,
+    /// Files and directories that no other account should be able to change.
+    pub guarded: Vec<PathBuf>,
     pub store: Store,
     pub queue: UploadQueue,
     /// None when no central site is configured.
@@ -54,6 +57,8 @@ pub struct AppState {
     pub config: Config,
     pub state_directory: PathBuf,
     pub unit_id: String,
+    /// Files and directories that no other account should be able to change.
+    pub guarded: Vec<PathBuf>,
     pub store: Store,
     pub model: ActiveModel,
     /// A newer version of the detector in use cannot be used.
@@ -65,6 +70,7 @@ pub struct AppState {
     pub camera: Camera,
     pub reports: ReportCache,
     pub streams: Streams,
+    pub tickets: Tickets,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub started: Instant,
@@ -100,14 +106,17 @@ pub struct Camera {
 pub struct Reloadable {
     pub cors_origins: Vec<String>,
     pub trusted_hosts: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
     pub rates: Rates,
 }
 
 impl Reloadable {
-    fn new(config: &config::ApiConfig) -> Self {
+    #[must_use]
+    pub fn new(config: &config::ApiConfig) -> Self {
         Self {
             cors_origins: config.cors_origins.clone(),
             trusted_hosts: config.trusted_hosts.clone(),
+            trusted_proxies: config.proxies(),
             rates: Rates::new(config.requests_per_minute_max),
         }
     }
@@ -133,12 +142,14 @@ impl AppState {
             },
             camera: Camera { status: parts.camera, gap: parts.gap, view: parts.view, overlays: Overlays::default() },
             reports: ReportCache::new(&parts.metrics),
+            tickets: Tickets::default(),
             streams: Streams::new(limits.event_clients_max, limits.stream_clients_max),
             reloadable: RwLock::new(Arc::new(Reloadable::new(limits))),
             started: Instant::now(),
             config: parts.config,
             state_directory: parts.state_directory,
             unit_id: parts.unit_id,
+            guarded: parts.guarded,
             store: parts.store,
             model: parts.model,
             detector_is_older: parts.detector_is_older,

@@ -15,6 +15,6 @@ pub use identity::{Identity, Permission};
 pub use key::Key;
 pub use password::PasswordGate;
 pub use rules::{PasswordRules, check_account_name};
-pub use throttle::{LoginThrottle, network};
+pub use throttle::{Admission, LoginSource, LoginThrottle, network};
 pub use token::{Claims, Grant, Issued, Signer};
 pub use warrant::Warrant;

@@ -4,18 +4,20 @@
 //! several hundred on a small ARM core) and hold 19 MiB meanwhile. Async code goes through [`PasswordGate`], which bounds how
 //! many run and how many wait.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rules::normalised;
-use crate::error::{Error, Result};
+use super::throttle::Admission;
+use crate::error::{Error, ErrorKind, Result};
 
 /// m = 19 MiB, t = 2, p = 1 (OWASP Password Storage Cheat Sheet, argon2id).
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -27,6 +29,10 @@ const ITERATIONS_MAX: u32 = 8;
 
 /// Checks that may wait for their turn before the next one is refused.
 const PASSWORD_CHECK_WAITERS_MAX: usize = 16;
+/// Of them, of one account: its devices, its known addresses and its strangers apart.
+const OF_ONE_MAX: usize = 4;
+/// Of them, of one network's strangers.
+const OF_NETWORK_MAX: usize = 8;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Lower-case letters and digits that nobody mistakes for another: no `0`/`o`, no `1`/`i`/`l`.
@@ -103,54 +109,119 @@ pub fn generate() -> Result<String> {
 }
 
 /// The way from async code to the functions above: at most `checks_max` run at once, on tokio's blocking threads, and at
-/// most 16 wait. Clones share the bounds.
+/// most 16 wait. Strangers never hold all of them, and nobody alone: who has logged in before gets in while others flood.
+/// Clones share the bounds.
 #[derive(Clone, Debug)]
 pub struct PasswordGate {
     /// One permit for each computation, running or waiting.
     places: Arc<Semaphore>,
     /// One permit for each computation that runs.
     checks: Arc<Semaphore>,
+    /// The same two for strangers, fewer.
+    stranger_places: Arc<Semaphore>,
+    stranger_checks: Arc<Semaphore>,
+    /// Computations by what they count for.
+    held: Arc<Mutex<HashMap<u64, usize>>>,
+}
+
+/// The places that one try takes, until its computation ends.
+struct Held {
+    gate: PasswordGate,
+    keys: [Option<u64>; 2],
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = self.gate.lock();
+        for key in self.keys.into_iter().flatten() {
+            if let Some(count) = held.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    held.remove(&key);
+                }
+            }
+        }
+    }
 }
 
 impl PasswordGate {
     /// `checks_max`: `auth.password_checks_max`; each takes 19 MiB.
     #[must_use]
     pub fn new(checks_max: usize) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
-            places: Arc::new(Semaphore::new(checks_max + PASSWORD_CHECK_WAITERS_MAX)),
-            checks: Arc::new(Semaphore::new(checks_max)),
+            places: semaphore(checks_max + PASSWORD_CHECK_WAITERS_MAX),
+            checks: semaphore(checks_max),
+            stranger_places: semaphore(checks_max + PASSWORD_CHECK_WAITERS_MAX / 2),
+            stranger_checks: semaphore(checks_max.saturating_sub(1).max(1)),
+            held: Arc::default(),
         }
     }
 
     /// [`verify`] against the stored hash; without one (no such user) against [`decoy`], in the same time.
     ///
     /// # Errors
-    /// Unavailable, with a time to retry after, when too many wait already.
-    pub async fn verify(&self, password: String, phc: Option<String>) -> Result<bool> {
-        self.run(move || verify(&password, phc.as_deref().unwrap_or(decoy()))).await
+    /// Unavailable, with a time to retry after, when too many wait already; rate limit when too many of the same account or
+    /// network do.
+    pub async fn verify(&self, admission: Admission, password: String, phc: Option<String>) -> Result<bool> {
+        self.run(admission, move || verify(&password, phc.as_deref().unwrap_or(decoy()))).await
     }
 
     /// [`hash`].
     ///
     /// # Errors
-    /// Unavailable, with a time to retry after, when too many wait already; those of [`hash`].
-    pub async fn hash(&self, password: String) -> Result<String> {
-        self.run(move || hash(&password)).await?
+    /// As [`Self::verify`]; those of [`hash`].
+    pub async fn hash(&self, admission: Admission, password: String) -> Result<String> {
+        self.run(admission, move || hash(&password)).await?
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            Error::unavailable("Too many logins at once; try again in a few seconds.", RETRY_AFTER)
-                .detail("limit", "password_check_waiters_max")
-        })?;
-        let turn = Arc::clone(&self.checks).acquire_owned().await.map_err(failed)?;
+    async fn run<T: Send + 'static>(
+        &self,
+        admission: Admission,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let mut held = self.take(admission)?;
+        if !admission.known {
+            held.permits.push(Arc::clone(&self.stranger_checks).acquire_owned().await.map_err(failed)?);
+        }
+        held.permits.push(Arc::clone(&self.checks).acquire_owned().await.map_err(failed)?);
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             // Held by the computation, not by the caller: one who hangs up does not free memory still in use.
-            drop((turn, place));
+            drop(held);
             result
         });
         task.await.map_err(failed)
+    }
+
+    /// A place to wait, or a refusal at once.
+    fn take(&self, admission: Admission) -> Result<Held> {
+        let full = |_| {
+            Error::unavailable("Too many logins at once; try again in a few seconds.", RETRY_AFTER)
+                .detail("limit", "password_check_waiters_max")
+        };
+        let mut permits = Vec::with_capacity(4);
+        if !admission.known {
+            permits.push(Arc::clone(&self.stranger_places).try_acquire_owned().map_err(full)?);
+        }
+        permits.push(Arc::clone(&self.places).try_acquire_owned().map_err(full)?);
+        let mut held = self.lock();
+        let limits = admission.shared.into_iter().zip([OF_ONE_MAX, OF_NETWORK_MAX]);
+        if limits.filter_map(|(key, most)| Some((key?, most))).any(|(key, most)| held.get(&key) >= Some(&most)) {
+            let text = "Too many logins of this account or network at once; try again in a second.";
+            return Err(Error::new(ErrorKind::RateLimit, text).retry_after(Duration::from_secs(1)));
+        }
+        for key in admission.shared.into_iter().flatten() {
+            *held.entry(key).or_default() += 1;
+        }
+        drop(held);
+        Ok(Held { gate: self.clone(), keys: admission.shared, permits })
+    }
+
+    /// The counts are whole after each step, so a panic elsewhere under the lock leaves nothing to repair.
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,21 +300,53 @@ mod tests {
         }
     }
 
+    const KNOWN: Admission = Admission { known: true, shared: [None, None] };
+
+    #[tokio::test]
+    async fn strangers_leave_places_to_whoever_is_known_and_nobody_takes_them_alone() {
+        let gate = PasswordGate::new(2);
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let blocked = |admission| {
+            let held = held.clone();
+            Box::pin(gate.run(admission, move || held.lock().unwrap().recv().is_ok()))
+        };
+        let stranger = |account| Admission { known: false, shared: [Some(account), Some(u64::MAX)] };
+        let mut strangers = Vec::new();
+        let refused = async |waiting: &mut Vec<_>, admission| {
+            let mut next = blocked(admission);
+            let answer = futures_poll_once(next.as_mut()).await;
+            waiting.push(next);
+            answer.map(|answer| answer.unwrap_err().kind())
+        };
+        for _ in 0..OF_ONE_MAX {
+            assert_eq!(refused(&mut strangers, stranger(1)).await, None);
+        }
+        assert_eq!(refused(&mut strangers, stranger(1)).await, Some(ErrorKind::RateLimit), "one account");
+        for account in 2..=(OF_NETWORK_MAX - OF_ONE_MAX + 1) as u64 {
+            assert_eq!(refused(&mut strangers, stranger(account)).await, None);
+        }
+        assert_eq!(refused(&mut strangers, stranger(99)).await, Some(ErrorKind::RateLimit), "one network");
+        assert_eq!(gate.checks.available_permits(), 1, "a turn is kept free");
+        assert!(gate.run(KNOWN, || true).await.unwrap(), "while strangers hold what they may");
+        drop(release);
+    }
+
     #[tokio::test]
     async fn the_gate_answers_like_the_functions_behind_it() {
         let gate = PasswordGate::new(2);
-        let phc = gate.hash("correct horse battery staple".into()).await.unwrap();
-        assert!(gate.verify("correct horse battery staple".into(), Some(phc.clone())).await.unwrap());
-        assert!(!gate.verify("wrong".into(), Some(phc)).await.unwrap());
-        assert!(!gate.verify("correct horse battery staple".into(), None).await.unwrap());
+        let phc = gate.hash(KNOWN, "correct horse battery staple".into()).await.unwrap();
+        assert!(gate.verify(KNOWN, "correct horse battery staple".into(), Some(phc.clone())).await.unwrap());
+        assert!(!gate.verify(KNOWN, "wrong".into(), Some(phc)).await.unwrap());
+        assert!(!gate.verify(KNOWN, "correct horse battery staple".into(), None).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_full_gate_refuses_at_once_and_recovers() {
         let gate = PasswordGate::new(1);
         let (release, held) = mpsc::channel::<()>();
-        let running = gate.run(move || held.recv().is_ok());
-        let mut waiting: Vec<_> = (0..PASSWORD_CHECK_WAITERS_MAX).map(|_| Box::pin(gate.run(|| ()))).collect();
+        let running = gate.run(KNOWN, move || held.recv().is_ok());
+        let mut waiting: Vec<_> = (0..PASSWORD_CHECK_WAITERS_MAX).map(|_| Box::pin(gate.run(KNOWN, || ()))).collect();
         let mut running = Box::pin(running);
         // Polling once gives the first its turn and each other one its place in the queue.
         assert!(futures_poll_once(running.as_mut()).await.is_none());
@@ -251,7 +354,7 @@ mod tests {
             assert!(futures_poll_once(place.as_mut()).await.is_none());
         }
 
-        let error = gate.run(|| ()).await.unwrap_err();
+        let error = gate.run(KNOWN, || ()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.retry_after_hint(), Some(RETRY_AFTER));
 
@@ -263,7 +366,7 @@ mod tests {
         for place in waiting {
             place.await.unwrap();
         }
-        assert!(gate.run(|| true).await.unwrap());
+        assert!(gate.run(KNOWN, || true).await.unwrap());
     }
 
     async fn futures_poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {

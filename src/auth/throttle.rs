@@ -7,6 +7,10 @@
 //! account (the idea of OWASP's device cookies, without the cookie); a user from a new address waits at most a minute.
 //! There is no hard lock: the technician in front of the unit must get in.
 //!
+//! An address may be shared with the attacker: behind one NAT, or when the attacker's page runs in the user's own browser. So
+//! a browser that has logged in as the account keeps a cookie that says so (OWASP's device cookies), and is held by the
+//! count of that cookie alone. Whoever changes the own password is held by the count of the token that he presents.
+//!
 //! An account that does not exist is counted like one that does. Names are kept as keyed hashes only, so that neither long
 //! ones nor a password typed into the wrong field stay in memory. Time is the monotonic clock's: setting the wall clock opens
 //! nothing. A restart forgets everything, which an attacker from the network cannot bring about.
@@ -36,6 +40,23 @@ const KNOWN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const COUNT_ENTRIES_MAX: usize = 10_000;
 /// Known addresses kept; the one that logged in the longest ago goes first. Only successes fill this.
 const KNOWN_ENTRIES_MAX: usize = 1_000;
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginSource<'a> {
+    pub address: IpAddr,
+    /// Id of a proof that this device has logged in as the account: its cookie, or a token in force.
+    pub device: Option<&'a str>,
+}
+
+/// An admitted try, for the bound on the passwords that are checked side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission {
+    /// Whether the device or the address has logged in as the account before.
+    pub known: bool,
+    /// What the try counts for: the account, by how it is known; for strangers also the network.
+    pub(super) shared: [Option<u64>; 2],
+}
 
 /// Counts failed logins and says who must wait.
 #[derive(Debug)]
@@ -92,11 +113,11 @@ impl LoginThrottle {
     ///
     /// # Errors
     /// RateLimit, with the time to wait.
-    pub fn check(&self, account: &str, address: IpAddr, now: Duration) -> Result<()> {
-        let limits = self.limits(account, address);
+    pub fn check(&self, account: &str, source: LoginSource<'_>, now: Duration) -> Result<Admission> {
+        let limits = self.limits(account, source);
         let mut state = self.lock();
         state.forget(now);
-        let known = state.known.contains_key(&limits[0].key);
+        let known = source.device.is_some() || state.known.contains_key(&limits[0].key);
         let binding = if known { &limits[..1] } else { &limits[..] };
         let counts = binding.iter().filter_map(|limit| state.counts.get(&limit.key));
         let wait = counts.map(|count| count.open_at.saturating_sub(now)).max().unwrap_or_default();
@@ -111,14 +132,25 @@ impl LoginThrottle {
                 count.open_at = now + limit.wait(count.failures);
             }
         }
-        Ok(())
+        let [_, network, stranger] = limits.map(|limit| Some(limit.key));
+        // Only the account's own devices count together: whoever guesses behind a known address has none of them.
+        let own = self.hasher.hash_one((source.device.is_some(), account.to_lowercase()));
+        Ok(Admission { known, shared: if known { [Some(own), None] } else { [stranger, network] } })
+    }
+
+    /// For somebody who is logged in and needs a password hashed.
+    #[must_use]
+    pub fn insider(&self, name: &str) -> Admission {
+        Admission { known: true, shared: [Some(self.hasher.hash_one(("insider", name))), None] }
     }
 
     /// Counts a failed login.
-    pub fn failed(&self, account: &str, address: IpAddr, now: Duration) {
+    pub fn failed(&self, account: &str, source: LoginSource<'_>, now: Duration) {
         let mut state = self.lock();
         state.forget(now);
-        for limit in self.limits(account, address) {
+        let limits = self.limits(account, source);
+        // Not even a known device's failures count for others: it would be the attacker's way to them.
+        for limit in if source.device.is_some() { &limits[..1] } else { &limits[..] } {
             if state.counts.len() >= COUNT_ENTRIES_MAX && !state.counts.contains_key(&limit.key) {
                 drop_oldest(&mut state.counts, |count| count.failed_at);
             }
@@ -132,10 +164,13 @@ impl LoginThrottle {
 
     /// Forgets the account's failures and makes the address known for it. The address's failures stay: an attacker with an
     /// account of his own could wipe them at will.
-    pub fn succeeded(&self, account: &str, address: IpAddr, now: Duration) {
-        let [pair, _, all_addresses] = self.limits(account, address);
+    pub fn succeeded(&self, account: &str, source: LoginSource<'_>, now: Duration) {
+        let [pair, _, all_addresses] = self.limits(account, source);
         let mut state = self.lock();
         state.counts.remove(&pair.key);
+        if source.device.is_some() {
+            return;
+        }
         state.counts.remove(&all_addresses.key);
         if state.known.len() >= KNOWN_ENTRIES_MAX && !state.known.contains_key(&pair.key) {
             drop_oldest(&mut state.known, |at| *at);
@@ -143,13 +178,17 @@ impl LoginThrottle {
         state.known.insert(pair.key, now);
     }
 
-    /// The account from the address, the address over all accounts, the account over all addresses.
-    fn limits(&self, account: &str, address: IpAddr) -> [Limit; 3] {
-        let (account, address) = (account.to_lowercase(), network(address));
+    /// The account from the device or the address, the address over all accounts, the account over all addresses.
+    fn limits(&self, account: &str, source: LoginSource<'_>) -> [Limit; 3] {
+        let (account, address) = (account.to_lowercase(), network(source.address));
+        let pair = match source.device {
+            Some(device) => self.hasher.hash_one((&account, device)),
+            None => self.hasher.hash_one((&account, address)),
+        };
         let limit =
             |key, times, wait_max| Limit { key, failures_max: self.failures_max.saturating_mul(times), wait_max };
         [
-            limit(self.hasher.hash_one((&account, address)), 1, PAIR_WAIT_MAX),
+            limit(pair, 1, PAIR_WAIT_MAX),
             limit(self.hasher.hash_one(address), ADDRESS_ALLOWANCE, SHARED_WAIT_MAX),
             limit(self.hasher.hash_one(&account), ACCOUNT_ALLOWANCE, SHARED_WAIT_MAX),
         ]
@@ -194,13 +233,17 @@ mod tests {
         Duration::from_secs(s)
     }
 
-    fn address(last: u16) -> IpAddr {
+    fn at(address: &str) -> LoginSource<'static> {
+        LoginSource { address: address.parse().unwrap(), device: None }
+    }
+
+    fn address(last: u16) -> LoginSource<'static> {
         let [high, low] = last.to_be_bytes();
-        IpAddr::from([192, 0, high, low])
+        LoginSource { address: IpAddr::from([192, 0, high, low]), device: None }
     }
 
     /// Fails as soon as allowed, `times` times; returns when the last failure was.
-    fn guess(throttle: &LoginThrottle, account: &str, from: IpAddr, start: Duration, times: u32) -> Duration {
+    fn guess(throttle: &LoginThrottle, account: &str, from: LoginSource<'_>, start: Duration, times: u32) -> Duration {
         let mut now = start;
         for _ in 0..times {
             while let Err(error) = throttle.check(account, from, now) {
@@ -211,7 +254,7 @@ mod tests {
         now
     }
 
-    fn wait(throttle: &LoginThrottle, account: &str, from: IpAddr, now: Duration) -> u64 {
+    fn wait(throttle: &LoginThrottle, account: &str, from: LoginSource<'_>, now: Duration) -> u64 {
         throttle.check(account, from, now).err().map_or(0, |error| error.retry_after_hint().unwrap().as_secs())
     }
 
@@ -254,10 +297,10 @@ mod tests {
     fn names_in_other_letters_and_mapped_addresses_share_a_count() {
         let throttle = LoginThrottle::new(FAILURES_MAX);
         guess(&throttle, "ada", address(1), second(0), FAILURES_MAX);
-        assert_eq!(wait(&throttle, "ADA", "::ffff:192.0.0.1".parse().unwrap(), second(0)), 1);
-        guess(&throttle, "ada", "2001:db8:1:2::1".parse().unwrap(), second(0), FAILURES_MAX);
-        assert_eq!(wait(&throttle, "ada", "2001:db8:1:2:ffff::9".parse().unwrap(), second(0)), 1);
-        assert_eq!(wait(&throttle, "ada", "2001:db8:1:3::1".parse().unwrap(), second(0)), 0);
+        assert_eq!(wait(&throttle, "ADA", at("::ffff:192.0.0.1"), second(0)), 1);
+        guess(&throttle, "ada", at("2001:db8:1:2::1"), second(0), FAILURES_MAX);
+        assert_eq!(wait(&throttle, "ada", at("2001:db8:1:2:ffff::9"), second(0)), 1);
+        assert_eq!(wait(&throttle, "ada", at("2001:db8:1:3::1"), second(0)), 0);
     }
 
     #[test]
@@ -287,6 +330,20 @@ mod tests {
         assert!(now > second(100 * 60), "150 tries beyond the allowance, most of them a minute apart");
         assert_eq!(wait(&throttle, "ada", home, now), 0, "a known address is not held");
         assert!((1..=60).contains(&wait(&throttle, "ada", address(2), now)), "a new one waits a minute at most");
+    }
+
+    #[test]
+    fn a_device_that_logged_in_is_held_by_its_own_failures_only() {
+        let throttle = LoginThrottle::new(FAILURES_MAX);
+        let device = LoginSource { device: Some("cookie-1"), ..address(1) };
+        let now = guess(&throttle, "ada", address(1), second(0), 20);
+        assert!(wait(&throttle, "ada", address(1), now) > 0);
+        assert_eq!(wait(&throttle, "ada", device, now), 0, "behind the attacker's address");
+        throttle.succeeded("ada", device, now);
+        assert!(wait(&throttle, "ada", address(1), now) > 0, "the neighbour gained nothing");
+        guess(&throttle, "ada", device, now, FAILURES_MAX);
+        assert_eq!(wait(&throttle, "ada", device, now), 1, "a stolen cookie guesses no faster");
+        assert_eq!(wait(&throttle, "ada", LoginSource { device: Some("cookie-2"), ..device }, now), 0);
     }
 
     #[test]

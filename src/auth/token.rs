@@ -21,6 +21,8 @@ use crate::record::{Role, Scope, User};
 
 /// Claim `aud`: what the tokens are for.
 pub const AUDIENCE: &str = "vehicle-classifierd";
+/// Of a device's cookie, so that neither passes for the other.
+const DEVICE_AUDIENCE: &str = "vehicle-classifierd device";
 /// Longer tokens are refused unread; ours have about 400 bytes.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 /// How far `nbf` and `iat` may lie ahead: a clock that was stepped back a little. `exp` gets no such grace.
@@ -79,6 +81,16 @@ struct Payload {
     grant: Grant,
 }
 
+/// The claims of a device's cookie; each one is required.
+#[derive(Serialize, Deserialize)]
+struct Device {
+    iss: String,
+    aud: String,
+    sub: String,
+    jti: String,
+    exp: i64,
+}
+
 /// Issues and verifies tokens with one key.
 #[derive(Clone)]
 pub struct Signer {
@@ -86,6 +98,7 @@ pub struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    device_validation: Validation,
 }
 
 impl fmt::Debug for Signer {
@@ -105,8 +118,12 @@ impl Signer {
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         validation.validate_exp = false;
         validation.validate_nbf = false;
+        let mut device_validation = validation.clone();
+        device_validation.set_audience(&[DEVICE_AUDIENCE]);
+        device_validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
         Self {
             issuer,
+            device_validation,
             encoding: EncodingKey::from_secret(key.bytes()),
             decoding: DecodingKey::from_secret(key.bytes()),
             validation,
@@ -152,6 +169,30 @@ impl Signer {
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &payload, &self.encoding)
             .map_err(|cause| failed().because(cause))?;
         Ok(Issued { token, id, expires_at })
+    }
+
+    /// What a device keeps once the account has logged in from it. It opens nothing.
+    ///
+    /// # Errors
+    /// Internal: it cannot be signed.
+    pub fn issue_device(&self, account: &str, now: Timestamp, lifetime: Duration) -> Result<String> {
+        let device = Device {
+            iss: self.issuer.clone(),
+            aud: DEVICE_AUDIENCE.into(),
+            sub: account.to_lowercase(),
+            jti: Uuid::new_v4().to_string(),
+            exp: now.as_second().saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX)),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &device, &self.encoding)
+            .map_err(|cause| Error::internal("The device's cookie could not be made.").because(cause))
+    }
+
+    /// The id of a device that has logged in as the account.
+    #[must_use]
+    pub fn device(&self, cookie: &str, account: &str, now: Timestamp) -> Option<String> {
+        let cookie = Some(cookie).filter(|cookie| cookie.len() <= TOKEN_BYTES_MAX)?;
+        let device = jsonwebtoken::decode::<Device>(cookie, &self.decoding, &self.device_validation).ok()?.claims;
+        (device.sub == account.to_lowercase() && now.as_second() < device.exp).then_some(device.jti)
     }
 
     /// Checks a token as of `now` and reads it.

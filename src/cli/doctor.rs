@@ -21,6 +21,7 @@ use crate::daemon::startup::Startup;
 use crate::daemon::tls::{TlsIdentity, existing};
 use crate::daemon::{self, capture_settings, effective, load_detector, load_model};
 use crate::error::{Error, Result};
+use crate::files::writable_by_all;
 use crate::logging::mask;
 use crate::{place, sync};
 
@@ -64,8 +65,9 @@ const RENEWAL_DAYS: i64 = 21;
 /// What is checked, whether the unit needs it, and how.
 type Check = (&'static str, bool, fn(&Context) -> Result<(Verdict, String)>);
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     ("state directory", true, state_directory),
+    ("access", false, access),
     ("store", true, store),
     ("start-up", true, startup),
     ("model", true, model),
@@ -184,6 +186,16 @@ fn state_directory(context: &Context) -> Result<(Verdict, String)> {
         ))
     })?;
     Ok((Verdict::Ok, directory.display().to_string()))
+}
+
+/// Whoever can change these rules the unit.
+fn access(context: &Context) -> Result<(Verdict, String)> {
+    let exposed = writable_by_all(&daemon::guarded(&context.loaded, &context.state_directory()?));
+    if exposed.is_empty() {
+        return Ok((Verdict::Ok, "configuration and state are the unit's and root's alone to change".into()));
+    }
+    let named: Vec<_> = exposed.iter().map(|path| path.display().to_string()).collect();
+    Ok((Verdict::Note, format!("every account of this machine can write to these; chmod o-w {}", named.join(" "))))
 }
 
 fn store(context: &Context) -> Result<(Verdict, String)> {

@@ -134,6 +134,7 @@ fn apply(command: UserCommand, context: &Context, store: &crate::store::Store) -
             let hash = checked_hash(context, &password, &name)?;
             let event = event("user.set_password", &name, json!({ "must_change": must_change }));
             store.set_password(&name, hash, must_change, None, event).wait()?;
+            store.forget_first_password(&name);
             format!("The account {name} has a new password; its tokens are void.")
         }
         UserCommand::Enable { name } => {
@@ -146,6 +147,7 @@ fn apply(command: UserCommand, context: &Context, store: &crate::store::Store) -
         }
         UserCommand::Delete { name } => {
             store.delete_user(&name, event("user.delete", &name, json!({}))).wait()?;
+            store.forget_first_password(&name);
             format!("The account {name} was deleted.")
         }
     })

@@ -62,6 +62,8 @@ pub struct Sources {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
+    /// Files and directories that it is read from.
+    pub files: Vec<PathBuf>,
     origins: BTreeMap<String, String>,
 }
 
@@ -101,7 +103,7 @@ pub fn load(sources: &Sources) -> Result<Loaded> {
         let origin = origins.get(key).map_or("default", String::as_str);
         return Err(Error::config(format!("Bad value for `{key}` in {origin}: {reason}.")));
     }
-    Ok(Loaded { config, origins })
+    Ok(Loaded { config, files: files(sources), origins })
 }
 
 fn layers(sources: &Sources, known: &BTreeMap<String, Json>) -> Result<Vec<Layer>> {
@@ -117,6 +119,15 @@ fn layers(sources: &Sources, known: &BTreeMap<String, Json>) -> Result<Vec<Layer
     layers.push(variables(&sources.environment, known));
     layers.push(Layer::from_texts("the command line", sources.flags.iter().cloned(), known));
     Ok(layers)
+}
+
+/// The main file and the directory of the fragments, as far as they exist; also the directory of [`DEFAULT_FILE`], which
+/// holds nothing else.
+fn files(sources: &Sources) -> Vec<PathBuf> {
+    let main = sources.file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let own = main.parent().filter(|_| sources.file.is_none()).map(Path::to_owned);
+    let found = [Some(main.with_file_name("config.d")), Some(main), own];
+    found.into_iter().flatten().filter(|path| path.exists()).collect()
 }
 
 /// `config.d/*.toml` beside the main file, in name order, as a shell lists them: without hidden files, which editors

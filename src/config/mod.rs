@@ -4,12 +4,14 @@
 //! remembers where each value came from.
 
 mod layers;
+mod network;
 mod redis_url;
 mod sections;
 mod traffic;
 mod validation;
 
 pub use layers::{Loaded, Sources, environment, load};
+pub use network::Network;
 pub use redis_url::{RedisAddress, RedisServer, RedisUrl};
 pub use sections::{
     ApiConfig, AuthConfig, CaptureConfig, ClassifierConfig, Config, LogConfig, LogFormat, RequestedFormat, Secret,

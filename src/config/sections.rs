@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::Network;
 use super::redis_url::RedisUrl;
 use super::traffic::TrafficConfig;
 
@@ -71,6 +72,10 @@ pub struct ApiConfig {
     /// Serve `/docs` and `/api/openapi.json`.
     pub docs: bool,
     pub tls: TlsConfig,
+    /// Networks of the proxies in front, for example `127.0.0.1/32`: their `X-Forwarded-For` or `Forwarded` names the client.
+    pub trusted_proxies: Vec<String>,
+    /// A path before every path, for example `/unit-7`, when the proxy in front does not remove it; empty: none.
+    pub base_path: String,
     /// A TLS-terminating proxy stands in front: send HSTS.
     pub behind_tls_proxy: bool,
     /// Request head (target and headers) in bytes.
@@ -102,6 +107,14 @@ pub struct ApiConfig {
     pub snapshot_age_max_ms: u64,
 }
 
+impl ApiConfig {
+    /// The trusted proxies; what is no network was refused before.
+    #[must_use]
+    pub fn proxies(&self) -> Vec<Network> {
+        self.trusted_proxies.iter().filter_map(|network| network.parse().ok()).collect()
+    }
+}
+
 /// An address is written, not looked up: a name may stand for several, and its server may be out of reach at the start.
 fn listen_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -122,6 +135,8 @@ impl Default for ApiConfig {
             trusted_hosts: Vec::new(),
             docs: true,
             tls: TlsConfig::default(),
+            trusted_proxies: Vec::new(),
+            base_path: String::new(),
             behind_tls_proxy: false,
             header_bytes_max: 32 << 10,
             upload_bytes_max: 16 << 20,

@@ -1,5 +1,6 @@
 //! What a well-typed configuration can still get wrong.
 
+use super::network::Network;
 use super::sections::Config;
 use crate::error::nearest;
 
@@ -33,6 +34,14 @@ impl Config {
                 "api.trusted_hosts",
                 format!("{host:?} is no host name; write it without scheme, path or wildcard"),
             ));
+        }
+        if let Some(reason) = api.trusted_proxies.iter().find_map(|network| network.parse::<Network>().err()) {
+            return Some(("api.trusted_proxies", reason));
+        }
+        if !is_base_path(&api.base_path) {
+            let reason =
+                "write it as /unit-7: one or more names of letters, digits, -, . and _, each behind a /".into();
+            return Some(("api.base_path", reason));
         }
         let tls = &api.tls;
         let (certificate, key) = (tls.certificate.as_os_str(), tls.key.as_os_str());
@@ -186,4 +195,11 @@ pub(super) fn rate(key: &'static str, rate: f64) -> Option<(&'static str, String
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' '])
+}
+
+/// Nothing, or names behind slashes.
+fn is_base_path(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let name = |name: &str| !name.is_empty() && name.bytes().all(plain) && name.bytes().any(|byte| byte != b'.');
+    text.is_empty() || text.strip_prefix('/').is_some_and(|names| names.split('/').all(name))
 }

@@ -10,9 +10,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::files::write_new;
 use crate::record::{AuditEvent, Outcome};
-use crate::store::{FIRST_ADMIN, Store};
-
-const PASSWORD_FILE: &str = "initial-admin-password";
+use crate::store::{FIRST_ADMIN, FIRST_PASSWORD_FILE, Store};
 
 /// Creates the account `admin` when there is no account at all.
 ///
@@ -22,11 +20,16 @@ const PASSWORD_FILE: &str = "initial-admin-password";
 /// # Errors
 /// When the file or the account cannot be written.
 pub fn create_admin(store: &Store, state_directory: &Path, clock: &dyn Clock) -> Result<()> {
-    if !store.users().wait()?.is_empty() {
+    let users = store.users().wait()?;
+    if !users.is_empty() {
+        // A power cut may have come between the change and the end of the file.
+        if !users.iter().any(|user| user.name == FIRST_ADMIN && user.must_change_password) {
+            store.forget_first_password(FIRST_ADMIN);
+        }
         return Ok(());
     }
     let password = password::generate()?;
-    let path = state_directory.join(PASSWORD_FILE);
+    let path = state_directory.join(FIRST_PASSWORD_FILE);
     write_new(&path, format!("{password}\n").as_bytes(), 0o600)?;
     let event = AuditEvent {
         user: None,

@@ -15,12 +15,13 @@ use crate::logging::LevelHandle;
 use crate::metrics::Metrics;
 
 /// Keys that are taken over.
-const RELOADED: [&str; 8] = [
+const RELOADED: [&str; 9] = [
     "api.cors_origins",
     "api.requests_per_minute_max",
     "api.tls.certificate",
     "api.tls.key",
     "api.trusted_hosts",
+    "api.trusted_proxies",
     "classifier.model",
     "classifier.models_directory",
     "log.level",

@@ -23,6 +23,7 @@ pub enum Limit {
     StoreReadQueue,
     StoreReadTime,
     StreamClients,
+    Tickets,
     UploadBytes,
     UploadMemory,
     UploadQueue,
@@ -31,7 +32,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit: on a dashboard from the start.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BatchFiles,
         Self::ClientGone,
         Self::Connections,
@@ -52,6 +53,7 @@ impl Limit {
         Self::StoreReadQueue,
         Self::StoreReadTime,
         Self::StreamClients,
+        Self::Tickets,
         Self::UploadBytes,
         Self::UploadMemory,
         Self::UploadQueue,
@@ -82,6 +84,7 @@ impl Limit {
             Self::StoreReadQueue => "store_read_queue",
             Self::StoreReadTime => "store_read_time",
             Self::StreamClients => "stream_clients",
+            Self::Tickets => "tickets",
             Self::UploadBytes => "upload_bytes",
             Self::UploadMemory => "upload_memory",
             Self::UploadQueue => "upload_queue",

@@ -65,7 +65,7 @@ pub use restore::{BackupSource, Restored, restore};
 pub use retention::{Keep, Retention};
 pub use trail::{AuditCheck, Fault};
 pub use upkeep::UpkeepPlan;
-pub use users::{FIRST_ADMIN, NewPassword, NewUser, UserChange};
+pub use users::{FIRST_ADMIN, FIRST_PASSWORD_FILE, NewPassword, NewUser, UserChange};
 pub use validations::{VALIDATION_PAGE_ROWS_MAX, Validation};
 pub use wear::{WriteVolume, bytes_written};
 

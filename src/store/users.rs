@@ -14,6 +14,8 @@ pub(super) const ALL: &str = "SELECT * FROM users ORDER BY name";
 
 /// Name of the account that the first start makes.
 pub const FIRST_ADMIN: &str = "admin";
+/// In the state directory: the first password of [`FIRST_ADMIN`], until it is changed.
+pub const FIRST_PASSWORD_FILE: &str = "initial-admin-password";
 
 /// An account to be made, enabled.
 #[derive(Clone)]
@@ -99,6 +101,19 @@ impl Store {
     /// is the last enabled administrator.
     pub fn set_enabled(&self, name: &str, enabled: bool, event: AuditEvent) -> Pending<User> {
         self.change_user(name, UserChange { enabled: Some(enabled), ..UserChange::default() }, event)
+    }
+
+    /// The first password's file goes once the password is changed or the account is gone: it opens nothing any more, but
+    /// tells how passwords are made here, and people take old files for valid ones.
+    pub fn forget_first_password(&self, name: &str) {
+        let path = self.path().with_file_name(FIRST_PASSWORD_FILE);
+        if !name.eq_ignore_ascii_case(FIRST_ADMIN) || !path.exists() {
+            return;
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => tracing::info!("the first password was changed: {} is gone", path.display()),
+            Err(cause) => tracing::warn!("{} opens nothing any more and cannot be removed: {cause}", path.display()),
+        }
     }
 
     /// Several changes of one account at once: all or none. The errors are those of the single ones.

@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, [u16; 9]);
 const CALLERS: [&str; 9] =
     ["none", "user", "admin", "disabled", "expired", "revoked", "garbage", "metrics token", "classify token"];
 
-const TABLE: [Row; 31] = [
+const TABLE: [Row; 32] = [
     ("GET", "/", [200; 9]),
     ("GET", "/health", [200; 9]),
     ("GET", "/health/live", [200; 9]),
@@ -39,6 +39,7 @@ const TABLE: [Row; 31] = [
     ("GET", "/api/traffic/validations", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
     ("POST", "/api/traffic/validations", [401, 201, 201, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/events", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("POST", "/api/events/ticket", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/camera/snapshot", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/camera/stream", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
     ("POST", "/auth/password", [401, 401, 401, 401, 401, 401, 401, 403, 403]),

@@ -13,6 +13,7 @@ mod latency;
 mod losses;
 mod proxy;
 mod server;
+pub use server::free_port;
 mod states;
 mod unit;
 

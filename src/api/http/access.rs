@@ -1,15 +1,20 @@
 //! Who is asking, and whether they may: one gate a route group, answered from the store at each request.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 
 use crate::api::http::error::write_error;
+use crate::api::http::query;
 use crate::api::state::AppState;
 use crate::auth::{Claims, Identity, Permission, Warrant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Authority;
+
+/// The query parameter that carries a ticket.
+pub const TICKET: &str = "ticket";
 
 /// Lets only callers with the permission pass.
 #[derive(Clone, Copy, Debug)]
@@ -41,24 +46,57 @@ impl Caller {
 #[async_trait]
 impl Handler for Gate {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let admitted = match AppState::of(depot) {
-            Ok(api) => admitted(self.0, &api, req).await,
-            Err(error) => Err(error),
-        };
-        match admitted {
-            Ok(caller) => {
-                depot.insert_typed(caller);
-            }
-            Err(error) => {
-                write_error(&error, req, depot, res);
-                ctrl.skip_rest();
-            }
+        let claims = AppState::of(depot).and_then(|api| by_token(&api, req));
+        admit(self.0, claims, req, depot, res, ctrl).await;
+    }
+}
+
+/// Lets readers pass, also with a ticket of `POST /api/events/ticket` in the query.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamGate;
+
+#[async_trait]
+impl Handler for StreamGate {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let claims = AppState::of(depot).and_then(|api| match query::text(req, TICKET) {
+            Some(ticket) => api.tickets.redeem(ticket, Instant::now()).ok_or_else(|| {
+                let text = "The ticket is unknown, used or older than 30 s; ask for another (POST /api/events/ticket).";
+                Error::new(ErrorKind::Authentication, text)
+            }),
+            None => by_token(&api, req),
+        });
+        admit(Permission::Read, claims, req, depot, res, ctrl).await;
+    }
+}
+
+fn by_token(api: &AppState, req: &Request) -> Result<Claims> {
+    api.accounts.signer.verify(presented(req)?, api.clock.wall())
+}
+
+async fn admit(
+    permission: Permission,
+    claims: Result<Claims>,
+    req: &mut Request,
+    depot: &mut Depot,
+    res: &mut Response,
+    ctrl: &mut FlowCtrl,
+) {
+    let admitted = match (claims, AppState::of(depot)) {
+        (Ok(claims), Ok(api)) => admitted(permission, &api, claims, req).await,
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    match admitted {
+        Ok(caller) => {
+            depot.insert_typed(caller);
+        }
+        Err(error) => {
+            write_error(&error, req, depot, res);
+            ctrl.skip_rest();
         }
     }
 }
 
-async fn admitted(permission: Permission, api: &AppState, req: &mut Request) -> Result<Caller> {
-    let claims = api.accounts.signer.verify(presented(req)?, api.clock.wall())?;
+async fn admitted(permission: Permission, api: &AppState, claims: Claims, req: &mut Request) -> Result<Caller> {
     let identity = still(permission, api, &claims).await?;
     req.extensions_mut().insert(Arc::new(Warrant { claims: claims.clone(), permission }));
     Ok(Caller { identity, claims })

@@ -13,7 +13,7 @@ use salvo::conn::ConnCtrl;
 use salvo::fuse::{ArcConnObserver, ConnObserver, FuseAction, FuseConfig, FuseInfo, FusePolicy};
 
 use crate::auth::network;
-use crate::config;
+use crate::config::{self, Network};
 use crate::metrics::{Limit, Metrics};
 
 /// The open connections by address.
@@ -22,6 +22,8 @@ pub struct Connections {
     limits: FuseConfig,
     all_max: usize,
     of_one_max: usize,
+    /// Each of these speaks for many clients.
+    proxies: Vec<Network>,
     metrics: Arc<Metrics>,
 }
 
@@ -93,6 +95,7 @@ impl Connections {
             limits,
             all_max: config.connections_max,
             of_one_max: config.connections_per_address_max,
+            proxies: config.proxies(),
             metrics,
         }
     }
@@ -108,8 +111,10 @@ fn address(info: &FuseInfo) -> IpAddr {
 impl FusePolicy for Connections {
     async fn decide(&self, info: &FuseInfo) -> FuseAction {
         let address = address(info);
+        let socket = info.remote_addr.clone().into_std().map(|socket| socket.ip());
+        let proxy = socket.is_some_and(|peer| self.proxies.iter().any(|network| network.contains(peer)));
         let mut open = self.open.lock();
-        if open.of(&address) >= self.of_one_max {
+        if !proxy && open.of(&address) >= self.of_one_max {
             self.metrics.count_limit(Limit::ConnectionsPerAddress);
             return FuseAction::Reject;
         }

@@ -34,7 +34,7 @@ pub fn answer(
     res.write_body(table).map_err(|cause| failed().because(cause))
 }
 
-/// The same request with another cursor.
+/// The same request with another cursor. Relative: a proxy may put a path before the unit's.
 fn next_page(req: &Request, cursor: &str) -> String {
     let kept = req
         .uri()
@@ -44,5 +44,5 @@ fn next_page(req: &Request, cursor: &str) -> String {
         .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
     let query: Vec<&str> = kept.collect();
     let separator = if query.is_empty() { "" } else { "&" };
-    format!("{}?{}{separator}cursor={cursor}", req.uri().path(), query.join("&"))
+    format!("?{}{separator}cursor={cursor}", query.join("&"))
 }

@@ -11,6 +11,8 @@ use salvo::prelude::*;
 use tracing::Instrument;
 
 use crate::api::http::body::forget_rest;
+use crate::api::http::client;
+use crate::api::http::cross_site::{self, allowed, origin};
 use crate::api::http::error::{catch, write_error};
 use crate::api::http::request::{REQUEST_ID, RequestId, peer};
 use crate::api::state::{AppState, Reloadable};
@@ -76,7 +78,8 @@ impl Envelope {
     ) {
         let (api, begun) = (&self.0, Instant::now());
         let settings = api.reloadable();
-        if let Err(error) = admit(api, &settings, req) {
+        let admitted = client::identify(req, &settings.trusted_proxies).and_then(|()| admit(api, &settings, req));
+        if let Err(error) = admitted {
             write_error(&error, req, depot, res);
             ctrl.skip_rest();
         } else if is_preflight(req) {
@@ -145,10 +148,11 @@ fn admit(api: &AppState, settings: &Reloadable, req: &Request) -> Result<()> {
         let message = format!("The origin {origin:?} may not call this unit; see api.cors_origins.");
         return Err(Error::new(ErrorKind::Authorization, message));
     }
+    cross_site::check(settings, req)?;
     match peer(req) {
         Some(peer) => settings
             .rates
-            .take(peer, endpoint(req), Instant::now())
+            .take(peer, endpoint(api, req), Instant::now())
             .inspect_err(|_| api.metrics.count_limit(Limit::RequestRate)),
         None => Ok(()),
     }
@@ -198,17 +202,13 @@ fn host(req: &Request) -> Result<Option<&str>> {
     Ok(Some(&authority[..end.unwrap_or(authority.len())]))
 }
 
-fn origin(req: &Request) -> Option<&str> {
-    req.headers().get(header::ORIGIN)?.to_str().ok()
-}
-
-fn allowed(settings: &Reloadable, origin: &str) -> bool {
-    settings.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-}
-
-/// The route's pattern, for labels; all unknown paths share one.
-fn endpoint(req: &Request) -> &str {
-    match req.matched_path() {
+/// The route's pattern, for labels; all unknown paths share one. The same under `api.base_path`.
+fn endpoint<'a>(api: &AppState, req: &'a Request) -> &'a str {
+    let pattern = req.matched_path();
+    let base = api.config.api.base_path.trim_start_matches('/');
+    let under = pattern.trim_start_matches('/').strip_prefix(base).filter(|_| !base.is_empty());
+    match under.unwrap_or(pattern) {
+        "" if under.is_some() => "/",
         "" if req.uri().path() == "/" => "/",
         "" => "unknown",
         pattern => pattern,
@@ -234,14 +234,14 @@ fn set_headers(api: &AppState, settings: &Reloadable, req: &Request, res: &mut R
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         let exposed = HeaderValue::from_static(
-            "X-Request-Id, Retry-After, ETag, Link, X-Next-Cursor, Inference-Header-Content-Length",
+            "X-Request-Id, Retry-After, ETag, Link, X-Next-Cursor, X-Frame-Age-Ms, Inference-Header-Content-Length",
         );
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 }
 
 fn count(api: &AppState, req: &Request, res: &Response, took: Duration) {
-    let endpoint = match endpoint(req) {
+    let endpoint = match endpoint(api, req) {
         "unknown" => "unknown".to_owned(),
         pattern => format!("/{}", pattern.trim_start_matches('/')),
     };
@@ -251,7 +251,8 @@ fn count(api: &AppState, req: &Request, res: &Response, took: Duration) {
     if SLOW.iter().any(|(slow, threshold)| *slow == endpoint && took > *threshold) {
         metrics.count_slow_request(&endpoint);
     }
-    tracing::debug!(method = %req.method(), endpoint, status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
+    let client = peer(req).map(tracing::field::display);
+    tracing::debug!(method = %req.method(), endpoint, client, status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
 }
 
 /// A browser's question before a cross-origin request (Fetch standard, CORS protocol).

@@ -2,8 +2,11 @@
 
 pub mod access;
 pub mod body;
+pub mod client;
 pub mod connections;
+pub mod cross_site;
 pub mod csv;
+pub mod device;
 pub mod docs;
 pub mod envelope;
 pub mod error;
@@ -14,3 +17,4 @@ pub mod request;
 pub mod shares;
 pub mod stay;
 pub mod streams;
+pub mod tickets;

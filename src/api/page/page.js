@@ -1,8 +1,8 @@
 // The technician's page. It talks to the unit's public API alone, keeps its token in this module's memory (never in a
 // cookie or in the browser's storage, where it would outlive the visit), and writes data as text only, never as markup.
 
-import { $, sleep, percent, plural, spaced, make, say, Refused, fetched, attempt, wordsFor, watchHealth } from "/page/unit.js";
-import { openRoad } from "/page/road.js";
+import { $, sleep, percent, plural, spaced, make, say, Refused, fetched, attempt, wordsFor, watchHealth } from "./unit.js";
+import { openRoad } from "./road.js";
 
 // Above the unit's own limit of 60 s a request, so that its answer wins.
 const CALL_TIMEOUT_MS = 90_000;
@@ -86,7 +86,7 @@ function claimsOf(token) {
 async function logIn() {
   const [username, password] = [$("username").value, $("password").value];
   say("login-notice", "");
-  const answer = JSON.parse(await call("/auth/token", json({ username, password })));
+  const answer = JSON.parse(await call("auth/token", { ...json({ username, password }), credentials: "same-origin" }));
   const { role, iss } = claimsOf(answer.access_token);
   const lifetime = answer.expires_in * 1_000;
   const timer = setTimeout(() => end("Your session has ended. Log in again to go on."), Math.min(lifetime, TIMER_MAX_MS));
@@ -133,7 +133,7 @@ async function logOut() {
   const headers = { Authorization: `Bearer ${session.token}` };
   end("You are logged out.", "");
   // Without an answer the token lives on until it expires: say so.
-  const failed = await fetched("/auth/logout", { method: "POST", headers }, CALL_TIMEOUT_MS).catch((error) => error.status !== 401);
+  const failed = await fetched("auth/logout", { method: "POST", headers }, CALL_TIMEOUT_MS).catch((error) => error.status !== 401);
   if (failed === true && !session) say("login-notice", "You are logged out here, but the unit did not confirm it.");
 }
 
@@ -141,7 +141,7 @@ async function changePassword() {
   const [current, wanted] = [$("current-password").value, $("new-password").value];
   say("change-done", "");
   if (wanted !== $("repeat-password").value) throw new Refused("The two new passwords differ. Type them again.");
-  await call("/auth/password", json({ current_password: current, new_password: wanted }), true);
+  await call("auth/password", json({ current_password: current, new_password: wanted }), true);
   resetForms();
   $("change-name").value = session.name;
   if (!session.mustChange) return say("change-done", "The password is changed.");
@@ -230,7 +230,7 @@ async function classify(rows, tries = 1) {
   const form = new FormData();
   for (const { file } of rows) form.append("files", file, file.name);
   try {
-    const answer = await data("/api/vehicle/classify-batch", { method: "POST", body: form });
+    const answer = await data("api/vehicle/classify-batch", { method: "POST", body: form });
     for (const { index, data: found, error } of answer.results) {
       if (found) showResult(rows[index], found);
       else showFault(rows[index], error.message, false);
@@ -319,10 +319,10 @@ async function makeReport() {
   form.append("format", "html");
   if ($("vehicle-id").value) form.append("vehicle_id", $("vehicle-id").value);
   form.append("file", $("report-file").files[0]);
-  showReport(await call("/api/vehicle/report", { method: "POST", body: form }));
+  showReport(await call("api/vehicle/report", { method: "POST", body: form }));
 }
 
-const findReport = async () => showReport(await call(`/api/vehicle/report/${encodeURIComponent($("find-id").value)}?format=html`));
+const findReport = async () => showReport(await call(`api/vehicle/report/${encodeURIComponent($("find-id").value)}?format=html`));
 
 function showReport(html) {
   const address = URL.createObjectURL(new Blob([html], { type: "text/html" }));
@@ -343,7 +343,7 @@ function showReport(html) {
 // ---- Model and audit trail
 
 async function openModel() {
-  const model = await data("/api/models/metadata");
+  const model = await data("api/models/metadata");
   const { input } = model;
   const chips = (labels) => make("ul", { className: "chips" }, ...labels.map((label) => make("li", {}, label)));
   const rows = [
@@ -371,7 +371,7 @@ function openAudit(cursor) {
   if (cursor) query.set("cursor", cursor);
   if ($("audit-outcome").value) query.set("outcome", $("audit-outcome").value);
   return attempt($("audit-message"), async () => {
-    const page = await data(`/api/audit?${query}`);
+    const page = await data(`api/audit?${query}`);
     if (!cursor) $("audit-rows").replaceChildren();
     $("audit-rows").append(...page.events.map(auditRow));
     $("audit-older").hidden = !page.next_cursor;

@@ -1,7 +1,7 @@
 // The section "Road": the camera's picture with what is tracked in it, today's counts, and the last vehicles. It asks while it
 // is seen, and no longer; each part says by itself what keeps it from showing something.
 
-import { $, make, percent, plural, say, spaced, wordsFor } from "/page/unit.js";
+import { $, make, percent, plural, say, spaced, wordsFor } from "./unit.js";
 
 const PICTURE_INTERVAL_MS = 500;
 const PICTURE_RETRY_MS = 3_000;
@@ -52,7 +52,7 @@ async function repeat(goesOn, work, message, pause, pauseAfterFault) {
 async function showPicture(ask) {
   const canvas = $("road-picture");
   try {
-    const answer = await ask("/api/camera/snapshot?overlay=true");
+    const answer = await ask("api/camera/snapshot?overlay=true");
     const age = Number(answer.headers.get("X-Frame-Age-Ms"));
     const bitmap = await createImageBitmap(await answer.blob());
     Object.assign(canvas, { width: bitmap.width, height: bitmap.height }).getContext("2d").drawImage(bitmap, 0, 0);
@@ -68,9 +68,9 @@ async function showPicture(ask) {
 }
 
 async function showLedger(ask) {
-  const counts = (await (await ask("/api/traffic/counts?interval=1d")).json()).data;
+  const counts = (await (await ask("api/traffic/counts?interval=1d")).json()).data;
   showCounts(counts.intervals.at(-1));
-  const page = (await (await ask(`/api/traffic/passages?limit=${PASSAGES}`)).json()).data;
+  const page = (await (await ask(`api/traffic/passages?limit=${PASSAGES}`)).json()).data;
   $("road-passages").replaceChildren(...page.passages.map(passageRow));
   $("road-none").hidden = page.passages.length > 0;
 }

@@ -41,7 +41,8 @@ export class Refused extends Error {
 export async function fetched(path, options, timeout) {
   let answer, body;
   try {
-    answer = await fetch(path, { ...options, signal: AbortSignal.timeout(timeout), cache: "no-store", credentials: "omit" });
+    // Relative addresses: a proxy may put a path before the unit's.
+    answer = await fetch(path, { credentials: "omit", ...options, signal: AbortSignal.timeout(timeout), cache: "no-store" });
     body = await answer.text();
   } catch {
     throw new Refused("The unit does not answer. Check the cable or the network, then try again.");
@@ -106,7 +107,7 @@ let answered = null;
 
 async function checkHealth() {
   try {
-    showHealth(JSON.parse(await fetched("/health", {}, HEALTH_TIMEOUT_MS)));
+    showHealth(JSON.parse(await fetched("health", {}, HEALTH_TIMEOUT_MS)));
   } catch (error) {
     const lost = "Check that it has power, that the cable or Wi-Fi is connected, and that the address is right.";
     const [headline, reason] = error.status === 0 ? ["The unit does not answer", lost] : ["The unit is in trouble", wordsFor(error)];

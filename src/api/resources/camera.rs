@@ -10,6 +10,7 @@ use salvo::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use salvo::prelude::*;
 use tokio::sync::watch;
 
+use crate::api::http::access::TICKET;
 use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::http::stay::Place;
@@ -37,7 +38,10 @@ const FPS_MIN: f64 = 0.1;
 /// `api.snapshot_age_max_ms` is not shown (503).
 #[endpoint(
     tags("camera"),
-    parameters(("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in")),
+    parameters(
+        ("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in"),
+        ("ticket" = Option<String>, Query, description = "Instead of a token: a ticket of `POST /api/events/ticket`")
+    ),
     responses(
         (status_code = 200, description = "JPEG", body = String, content_type = "image/jpeg"),
         (status_code = 404, description = "NOT_FOUND: no camera is configured")
@@ -46,7 +50,7 @@ const FPS_MIN: f64 = 0.1;
 )]
 pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = AppState::of(depot)?;
-    query::only(req, &["overlay"])?;
+    query::only(req, &["overlay", TICKET])?;
     let overlay = query::flag(req, "overlay")?;
     let frame = newest(&api)?;
     let jpeg = picture(&api, &frame, overlay).await?;
@@ -69,7 +73,8 @@ pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) 
     tags("camera"),
     parameters(
         ("overlay" = Option<bool>, Query, description = "Draw the tracked vehicles in (at most `api.overlay_fps_max`)"),
-        ("fps" = Option<f64>, Query, description = "Frames a second at most, 0.1 or more; `api.stream_fps_max` when absent", minimum = 0.1)
+        ("fps" = Option<f64>, Query, description = "Frames a second at most, 0.1 or more; `api.stream_fps_max` when absent", minimum = 0.1),
+        ("ticket" = Option<String>, Query, description = "Instead of a token: a ticket of `POST /api/events/ticket`")
     ),
     responses(
         (status_code = 200, description = "Frames until either side ends them", body = String, content_type = "multipart/x-mixed-replace"),
@@ -79,7 +84,7 @@ pub async fn snapshot(req: &mut Request, depot: &mut Depot, res: &mut Response) 
 )]
 pub async fn stream(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = AppState::of(depot)?;
-    query::only(req, &["overlay", "fps"])?;
+    query::only(req, &["overlay", "fps", TICKET])?;
     let overlay = query::flag(req, "overlay")?;
     let fps_max = api.config.api.stream_fps_max;
     let fps = query::parsed::<f64>(req, "fps", "a number from 0.1 on")?.unwrap_or(fps_max);

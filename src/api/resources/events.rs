@@ -15,11 +15,13 @@ use salvo::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::api::http::access::{Caller, TICKET};
 use crate::api::http::error::Answer;
 use crate::api::http::query;
 use crate::api::http::stay::Place;
+use crate::api::http::tickets::LIFETIME;
 use crate::api::resources::health;
-use crate::api::resources::wire::Written;
+use crate::api::resources::wire::{TicketAnswer, Written};
 use crate::api::state::AppState;
 use crate::error::{Error, Result};
 use crate::ledger::wire::PassageWire;
@@ -35,6 +37,19 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// A ticket for streams
+///
+/// For browsers, whose `EventSource` and `img` send no token: `?ticket=` opens `/api/events`, `/api/camera/stream` or
+/// `/api/camera/snapshot` once, within `expires_in` seconds.
+#[endpoint(tags("traffic"), security(["bearer" = []]))]
+pub async fn ticket(req: &mut Request, depot: &mut Depot) -> Answer<Json<TicketAnswer>> {
+    let api = AppState::of(depot)?;
+    query::only(req, &[])?;
+    let issued = api.tickets.issue(Caller::of(depot)?.claims.clone(), Instant::now());
+    let issued = issued.inspect_err(|_| api.metrics.count_limit(Limit::Tickets))?;
+    Ok(Json(TicketAnswer { ticket: issued, expires_in: LIFETIME.as_secs() }))
+}
+
 /// Events
 ///
 /// `text/event-stream`: `passage` (as in `/api/traffic/passages`; its `id` resumes behind it), `health` (as in `/health`, at
@@ -44,14 +59,15 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     tags("traffic"),
     parameters(
         ("Last-Event-ID" = Option<i64>, Header, description = "`id` of the last event seen: resumes behind it without loss", minimum = 0),
-        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept", minimum = 0)
+        ("last_event_id" = Option<i64>, Query, description = "The same for clients that cannot set headers; 0 begins with the first passage kept", minimum = 0),
+        ("ticket" = Option<String>, Query, description = "Instead of a token: a ticket of `POST /api/events/ticket`")
     ),
     responses((status_code = 200, description = "Events until either side ends them", body = String, content_type = "text/event-stream")),
     security(["bearer" = []])
 )]
 pub async fn events(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Written> {
     let api = AppState::of(depot)?;
-    query::only(req, &["last_event_id"])?;
+    query::only(req, &["last_event_id", TICKET])?;
     let last = last_event_id(req)?;
     let place = Place::take(&api, depot, &api.streams.events, Limit::EventClients)?;
     let (after, first) = start(&api, last).await?;

@@ -8,6 +8,7 @@ use crate::api::resources::wire::{Health, Probe};
 use crate::api::state::AppState;
 use crate::capture::{CameraState, Obscurity};
 use crate::clock::synchronised;
+use crate::files::writable_by_all;
 use crate::record::Gap;
 use crate::store::StoreHealth;
 use crate::sync::{SyncStatus, SyncStatusReader};
@@ -78,6 +79,11 @@ fn reasons(api: &AppState, database_healthy: bool, camera: &CameraState, clock_s
     }
     if !clock_synchronized {
         reasons.push("The clock is not synchronised; times are uncertain.".to_owned());
+    }
+    if !writable_by_all(&api.guarded).is_empty() {
+        let text =
+            "Every account of this machine can change the unit's configuration or state; `doctor` names the files.";
+        reasons.push(text.to_owned());
     }
     let listen = api.config.api.listen.ip();
     if !listen.is_loopback() && !api.config.api.behind_tls_proxy && !api.config.api.tls.is_on() {

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::api::http::access::Caller;
 use crate::api::http::body::read_fields;
+use crate::api::http::device;
 use crate::api::http::error::{Answer, ApiError};
 use crate::api::http::request::peer;
 use crate::api::resources::wire::{TokenAnswer, Written};
 use crate::api::state::AppState;
+use crate::auth::{Admission, LoginSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Limit;
 use crate::record::{Outcome, User};
@@ -63,17 +65,18 @@ pub struct PasswordChange {
 
 impl AppState {
     /// Whether the password is the one behind the hash; without a hash it takes as long and is false.
-    async fn password_opens(&self, password: String, hash: Option<String>) -> Result<bool> {
-        self.accounts.passwords.verify(password, hash).await.inspect_err(|error| self.count_gate(error))
+    async fn password_opens(&self, admission: Admission, password: String, hash: Option<String>) -> Result<bool> {
+        self.accounts.passwords.verify(admission, password, hash).await.inspect_err(|error| self.count_gate(error))
     }
 
-    /// The hash of a password that was checked against the rules.
-    pub(super) async fn password_hash(&self, password: String) -> Result<String> {
-        self.accounts.passwords.hash(password).await.inspect_err(|error| self.count_gate(error))
+    /// The hash of a password that was checked against the rules, for somebody who is logged in.
+    pub(super) async fn password_hash(&self, caller: &str, password: String) -> Result<String> {
+        let admission = self.accounts.logins.insider(caller);
+        self.accounts.passwords.hash(admission, password).await.inspect_err(|error| self.count_gate(error))
     }
 
     fn count_gate(&self, error: &Error) {
-        if error.kind() == ErrorKind::Unavailable {
+        if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimit) {
             self.metrics.count_limit(Limit::PasswordChecks);
         }
     }
@@ -91,11 +94,11 @@ impl AppState {
     ),
     security(())
 )]
-pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAnswer>> {
+pub async fn log_in(req: &mut Request, depot: &mut Depot, res: &mut Response) -> Answer<Json<TokenAnswer>> {
     let api = AppState::of(depot)?;
-    let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let credentials: Credentials = read_fields(req, depot, &api).await?;
-    let checked = check_credentials(&api, &credentials, address).await;
+    let device = device::known(&api, req, &credentials.username);
+    let checked = check_credentials(&api, &credentials, source(req, device.as_deref())).await;
     let outcome = match &checked {
         Ok(_) => Outcome::Success,
         Err(error) if error.kind() == ErrorKind::Unavailable => Outcome::Failure,
@@ -109,6 +112,9 @@ pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAn
     let event = api.audit(req, known.as_deref(), "auth.token", "/auth/token", outcome, Value::Null);
     api.store.record_audit(event).await?;
     let user = checked?;
+    if device.is_none() {
+        device::remember(&api, req, res, &user.name)?;
+    }
     let issued = api.accounts.signer.issue_access(
         &user,
         api.clock.wall(),
@@ -124,23 +130,28 @@ pub async fn log_in(req: &mut Request, depot: &mut Depot) -> Answer<Json<TokenAn
     }))
 }
 
+fn source<'a>(req: &Request, device: Option<&'a str>) -> LoginSource<'a> {
+    LoginSource { address: peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), device }
+}
+
 /// The same words and the same time for an unknown account, a disabled one and a wrong password.
-async fn check_credentials(api: &AppState, credentials: &Credentials, address: IpAddr) -> Result<User> {
+async fn check_credentials(api: &AppState, credentials: &Credentials, source: LoginSource<'_>) -> Result<User> {
     let now = api.clock.now().monotonic;
-    api.accounts
+    let admission = api
+        .accounts
         .logins
-        .check(&credentials.username, address, now)
+        .check(&credentials.username, source, now)
         .inspect_err(|_| api.metrics.count_limit(Limit::LoginRate))?;
     let user = api.store.user(&credentials.username).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let right = api.password_opens(credentials.password.clone(), hash).await?;
+    let right = api.password_opens(admission, credentials.password.clone(), hash).await?;
     match user.filter(|user| right && user.enabled) {
         Some(user) => {
-            api.accounts.logins.succeeded(&credentials.username, address, now);
+            api.accounts.logins.succeeded(&credentials.username, source, now);
             Ok(user)
         }
         None => {
-            api.accounts.logins.failed(&credentials.username, address, api.clock.now().monotonic);
+            api.accounts.logins.failed(&credentials.username, source, api.clock.now().monotonic);
             Err(Error::new(ErrorKind::Authentication, "The name or the password is wrong, or the account is disabled."))
         }
     }
@@ -173,12 +184,16 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
     let caller = Caller::of(depot)?.clone();
     let gone = || Error::new(ErrorKind::Authentication, "The account is gone; log in again.");
     let user = api.store.user(caller.name()).await?.ok_or_else(gone)?;
-    let address = peer(req).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let source = source(req, Some(&caller.claims.id));
     let change: PasswordChange = read_fields(req, depot, &api).await?;
     let now = api.clock.now().monotonic;
-    api.accounts.logins.check(&user.name, address, now).inspect_err(|_| api.metrics.count_limit(Limit::LoginRate))?;
-    if !api.password_opens(change.current_password.clone(), Some(user.password_hash.clone())).await? {
-        api.accounts.logins.failed(&user.name, address, api.clock.now().monotonic);
+    let admission = api
+        .accounts
+        .logins
+        .check(&user.name, source, now)
+        .inspect_err(|_| api.metrics.count_limit(Limit::LoginRate))?;
+    if !api.password_opens(admission, change.current_password.clone(), Some(user.password_hash.clone())).await? {
+        api.accounts.logins.failed(&user.name, source, api.clock.now().monotonic);
         let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Denied, Value::Null);
         api.store.record_audit(event).await?;
         return Err(ApiError(
@@ -189,13 +204,14 @@ pub async fn change_password(req: &mut Request, depot: &mut Depot, res: &mut Res
         return Err(ApiError(Error::validation("The new password is the current one; choose another.")));
     }
     api.accounts.rules.check(&change.new_password, &user.name)?;
-    let hash = api.password_hash(change.new_password).await?;
+    let hash = api.password_hash(&user.name, change.new_password).await?;
     let details = json!({ "other_tokens": "revoked" });
     let event = api.audit(req, Some(&user.name), "auth.password", &user.name, Outcome::Success, details);
     let password =
         NewPassword { hash, must_change: false, kept: Some(caller.claims.id), checked: Some(user.password_hash) };
     let change = UserChange { password: Some(password), ..UserChange::default() };
     api.store.change_user(&user.name, change, event).await?;
+    api.store.forget_first_password(&user.name);
     res.status_code(StatusCode::NO_CONTENT);
     Ok(Written)
 }

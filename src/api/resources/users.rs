@@ -82,7 +82,7 @@ pub async fn create(req: &mut Request, depot: &mut Depot) -> Answer<Created<User
     let new = NewUser {
         name: form.name,
         role: form.role,
-        password_hash: api.password_hash(form.password).await?,
+        password_hash: api.password_hash(&caller, form.password).await?,
         must_change_password,
         created_at: api.clock.wall(),
     };
@@ -127,10 +127,15 @@ pub async fn update(req: &mut Request, depot: &mut Depot) -> Answer<Reply<UserWi
     let patch: UserPatch = read_fields(req, depot, &api).await?;
     let user = found(&api, &name).await?;
     let details = patch.details()?;
-    let change = patch.change(&api, &user).await?;
+    let change = patch.change(&api, &caller, &user).await?;
     let event = api.audit(req, Some(&caller), "user.change", &user.name, Outcome::Success, details);
+    let new_password = change.password.is_some();
     let changed = api.store.change_user(&user.name, change, event).await;
-    Ok(Reply((&denied(&api, req, &caller, "user.change", &user.name, changed).await?).into()))
+    let changed = denied(&api, req, &caller, "user.change", &user.name, changed).await?;
+    if new_password {
+        api.store.forget_first_password(&user.name);
+    }
+    Ok(Reply((&changed).into()))
 }
 
 /// Delete an account
@@ -153,6 +158,7 @@ pub async fn delete(req: &mut Request, depot: &mut Depot, res: &mut Response) ->
     let event = api.audit(req, Some(&caller), "user.delete", &user.name, Outcome::Success, Value::Null);
     let gone = api.store.delete_user(&user.name, event).await;
     denied(&api, req, &caller, "user.delete", &user.name, gone).await?;
+    api.store.forget_first_password(&user.name);
     res.status_code(StatusCode::NO_CONTENT);
     Ok(Written)
 }
@@ -178,13 +184,18 @@ impl UserPatch {
         Ok(details.into())
     }
 
-    async fn change(self, api: &AppState, user: &User) -> Result<UserChange> {
+    async fn change(self, api: &AppState, caller: &str, user: &User) -> Result<UserChange> {
         let must_change = self.must_change_password.unwrap_or(true);
         let password = match self.password {
             None => None,
             Some(password) => {
                 api.accounts.rules.check(&password, &user.name)?;
-                Some(NewPassword { hash: api.password_hash(password).await?, must_change, kept: None, checked: None })
+                Some(NewPassword {
+                    hash: api.password_hash(caller, password).await?,
+                    must_change,
+                    kept: None,
+                    checked: None,
+                })
             }
         };
         Ok(UserChange { role: self.role, enabled: self.enabled, password })

@@ -98,6 +98,14 @@ pub struct TokenAnswer {
     pub unit: String,
 }
 
+/// What opens one stream in the place of a token.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TicketAnswer {
+    pub ticket: String,
+    /// Seconds.
+    pub expires_in: u64,
+}
+
 /// Public state of the unit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
