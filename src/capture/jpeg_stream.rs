@@ -1,135 +1,139 @@
 //! Splits a file of concatenated JPEGs (`.mjpeg`) into pictures, in bounded memory.
 
-use std::io::{self, BufRead};
+use std::io::{self, Read};
 
-/// One frame larger than this is taken for a damaged file.
-const FRAME_BYTES_MAX: usize = 16 << 20;
+use crate::imaging::segments::{Extent, SOI, extent, first_start};
 
-const SOI: u8 = 0xD8;
-const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
+/// A picture of more bytes than this is given up; no camera makes one.
+const PICTURE_BYTES_MAX: usize = 16 << 20;
+/// Bytes read at once, at least.
+const READ_BYTES_MIN: usize = 64 << 10;
 
-/// Reads the next JPEG, from its SOI to its EOI marker (ITU-T T.81, B.1.1). Segments are skipped by their length, so that a
-/// thumbnail inside one does not end the picture. Bytes between pictures are passed over.
-///
-/// # Errors
-/// `UnexpectedEof` when the file ends inside a picture, `InvalidData` when a picture has no end within the limit.
-pub(super) fn next_jpeg(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    if !skip_to_start(input)? {
-        return Ok(None);
-    }
-    let mut jpeg = vec![0xFF, SOI];
-    loop {
-        match marker(input, &mut jpeg)? {
-            EOI => return Ok(Some(jpeg)),
-            // RST0…RST7 and TEM stand alone; 0 is a stuffed byte of the entropy-coded data.
-            0 | 0x01 | 0xD0..=0xD7 => {}
-            SOS => segment(input, &mut jpeg)?,
-            SOI => jpeg = vec![0xFF, SOI],
-            _ => segment(input, &mut jpeg)?,
-        }
-        if jpeg.len() > FRAME_BYTES_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a picture has more than {FRAME_BYTES_MAX} bytes"),
-            ));
-        }
-    }
+/// One picture of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Whole(Vec<u8>),
+    /// A picture that ends before its end marker: the stream ends within it, another picture begins within it, or it is larger
+    /// than [`PICTURE_BYTES_MAX`].
+    Cut(Vec<u8>),
 }
 
-/// Passes over everything before the next SOI; false at the end of the file.
-fn skip_to_start(input: &mut impl BufRead) -> io::Result<bool> {
-    let mut after_ff = false;
-    loop {
-        let Some(byte) = byte(input)? else { return Ok(false) };
-        if after_ff && byte == SOI {
-            return Ok(true);
-        }
-        after_ff = byte == 0xFF;
-    }
+/// The pictures of a stream, in order.
+pub(super) struct JpegStream<R> {
+    input: R,
+    /// What was read and not yet given out.
+    buffer: Vec<u8>,
+    ended: bool,
 }
 
-/// Copies up to and including the next 0xFF and the byte behind it, which it returns.
-fn marker(input: &mut impl BufRead, jpeg: &mut Vec<u8>) -> io::Result<u8> {
-    let limit = (FRAME_BYTES_MAX + 2).saturating_sub(jpeg.len()) as u64;
-    io::Read::take(&mut *input, limit).read_until(0xFF, jpeg)?;
-    if jpeg.last() != Some(&0xFF) {
-        return Err(endless(jpeg));
+impl<R: Read> JpegStream<R> {
+    pub fn new(input: R) -> Self {
+        Self { input, buffer: Vec::new(), ended: false }
     }
-    // Any number of 0xFF may fill up before a marker's code.
-    while jpeg.len() <= FRAME_BYTES_MAX {
-        let code = byte(input)?.ok_or_else(|| endless(jpeg))?;
-        jpeg.push(code);
-        if code != 0xFF {
-            return Ok(code);
+
+    /// The next picture, from its SOI to its EOI marker (ITU-T T.81, B.1.1); none at the end of the stream. Bytes between
+    /// pictures are passed over.
+    ///
+    /// # Errors
+    /// When the stream cannot be read any further. The call after that gives what was read before the error.
+    pub fn next(&mut self) -> io::Result<Option<Next>> {
+        loop {
+            self.buffer.drain(..first_start(&self.buffer));
+            if self.buffer.starts_with(&[0xff, SOI]) {
+                match extent(&self.buffer) {
+                    Extent::Whole(length) => return Ok(Some(Next::Whole(self.take(length)))),
+                    Extent::Cut(length) => return Ok(Some(Next::Cut(self.take(length)))),
+                    Extent::Unfinished if self.ended || self.buffer.len() > PICTURE_BYTES_MAX => {
+                        return Ok(Some(Next::Cut(self.take(self.buffer.len()))));
+                    }
+                    Extent::Unfinished => {}
+                }
+            } else if self.ended {
+                return Ok(None);
+            }
+            self.fill()?;
         }
     }
-    Err(endless(jpeg))
-}
 
-/// The file ended inside a picture, or the picture is larger than any camera's.
-fn endless(jpeg: &[u8]) -> io::Error {
-    let kind = if jpeg.len() > FRAME_BYTES_MAX { io::ErrorKind::InvalidData } else { io::ErrorKind::UnexpectedEof };
-    io::Error::new(kind, "a picture has no end")
-}
-
-/// Copies a marker segment: two bytes of length (which count themselves) and what follows.
-fn segment(input: &mut impl BufRead, jpeg: &mut Vec<u8>) -> io::Result<()> {
-    let mut length = [0; 2];
-    input.read_exact(&mut length)?;
-    jpeg.extend_from_slice(&length);
-    let rest = usize::from(u16::from_be_bytes(length)).saturating_sub(2);
-    let start = jpeg.len();
-    jpeg.resize(start + rest, 0);
-    input.read_exact(&mut jpeg[start..])
-}
-
-fn byte(input: &mut impl BufRead) -> io::Result<Option<u8>> {
-    let next = input.fill_buf()?.first().copied();
-    if next.is_some() {
-        input.consume(1);
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let rest = self.buffer.split_off(length);
+        std::mem::replace(&mut self.buffer, rest)
     }
-    Ok(next)
+
+    /// Reads as much as there is already, so that looking through it again costs no more than reading it.
+    fn fill(&mut self) -> io::Result<()> {
+        let wanted = self.buffer.len().clamp(READ_BYTES_MIN, PICTURE_BYTES_MAX) as u64;
+        // Ended also for an error: a file that cannot be read here cannot be read behind it.
+        self.ended = true;
+        let read = self.input.by_ref().take(wanted).read_to_end(&mut self.buffer)?;
+        self.ended = read == 0;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const EOI: u8 = 0xd9;
+    const SOS: u8 = 0xda;
+
     fn jpeg(body: &[u8]) -> Vec<u8> {
-        [&[0xFF, SOI][..], body, &[0xFF, EOI]].concat()
+        [&[0xff, SOI][..], body, &[0xff, EOI]].concat()
     }
 
-    fn all(bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut input = bytes;
-        std::iter::from_fn(|| next_jpeg(&mut input).unwrap()).collect()
+    fn all(bytes: &[u8]) -> Vec<Next> {
+        let mut stream = JpegStream::new(bytes);
+        std::iter::from_fn(|| stream.next().unwrap()).collect()
     }
 
     #[test]
     fn pictures_are_split_at_their_own_end() {
-        // A thumbnail inside an APP1 segment, stuffed bytes, restart markers and fill bytes.
-        let with_thumbnail =
-            jpeg(&[0xFF, 0xE1, 0, 6, 0xFF, SOI, 0xFF, EOI, 0xFF, SOS, 0, 2, 1, 0xFF, 0, 2, 0xFF, 0xD3, 3, 0xFF]);
-        let plain = jpeg(&[0xFF, SOS, 0, 2, 9]);
+        // Metadata with a thumbnail, stuffed bytes, restart markers and fill bytes.
+        let thumbnail = [&[0xff, 0xe1, 0, 202, 0xff, SOI, 0xff, EOI][..], &[1; 196]].concat();
+        let coded = [0xff, SOS, 0, 2, 1, 0xff, 0, 2, 0xff, 0xd3, 3, 0xff];
+        let with_thumbnail = jpeg(&[&thumbnail[..], &coded].concat());
+        let plain = jpeg(&[0xff, SOS, 0, 2, 9]);
         let file = [&with_thumbnail[..], b"--boundary\r\n", &plain].concat();
-        assert_eq!(all(&file), [with_thumbnail, plain]);
+        assert_eq!(all(&file), [Next::Whole(with_thumbnail), Next::Whole(plain)]);
     }
 
     #[test]
-    fn a_cut_picture_is_an_error_and_no_picture_is_the_end() {
-        let whole = jpeg(&[0xFF, SOS, 0, 2, 9]);
+    fn a_cut_picture_costs_that_picture_alone_wherever_it_is_cut() {
+        let whole = jpeg(&[0xff, 0xdb, 0, 5, 1, 2, 3, 0xff, SOS, 0, 2, 9, 8, 7]);
         for length in 2..whole.len() {
-            let cut = next_jpeg(&mut &whole[..length]);
-            assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "cut at {length}");
+            assert_eq!(all(&whole[..length]), [Next::Cut(whole[..length].to_vec())], "cut at {length}, at the end");
+            let file = [&whole, &whole[..length], &whole, &whole].concat();
+            let found = all(&file);
+            let wholes = found.iter().filter(|next| matches!(next, Next::Whole(picture) if *picture == whole)).count();
+            assert_eq!((wholes, found.len()), (3, 4), "cut at {length}, in the middle");
         }
-        assert!(next_jpeg(&mut &b"nothing here"[..]).unwrap().is_none());
+        assert_eq!(all(b"nothing here"), []);
     }
 
     #[test]
-    fn a_picture_without_end_stops_at_the_limit() {
-        let endless = io::BufReader::new(io::Read::chain(&[0xFF, SOI][..], io::repeat(7)));
-        assert_eq!(next_jpeg(&mut { endless }).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        let fill = io::BufReader::new(io::Read::chain(&[0xFF, SOI][..], io::repeat(0xFF)));
-        assert_eq!(next_jpeg(&mut { fill }).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    fn a_picture_without_end_is_given_up_at_the_limit() {
+        for filling in [7, 0xff] {
+            let mut stream = JpegStream::new([0xff, SOI].chain(io::repeat(filling)));
+            let Some(Next::Cut(picture)) = stream.next().unwrap() else { panic!("{filling}: no end, and taken") };
+            assert!(picture.len() <= PICTURE_BYTES_MAX * 2, "{}", picture.len());
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_an_error_is_given_out() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("bad sector"))
+            }
+        }
+        let whole = jpeg(&[0xff, SOS, 0, 2, 9]);
+        let file = [&whole[..], &[0xff, SOI, 0xff]].concat();
+        let mut stream = JpegStream::new(file.chain(Broken));
+        assert!(stream.next().is_err());
+        assert_eq!(stream.next().unwrap(), Some(Next::Whole(whole)));
+        assert_eq!(stream.next().unwrap(), Some(Next::Cut(vec![0xff, SOI, 0xff])));
+        assert_eq!(stream.next().unwrap(), None);
     }
 }

@@ -18,10 +18,10 @@ use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, Req
 use crate::capture::FrameSource;
 use crate::capture::fault::{CameraError, CameraFault};
 use crate::capture::format::{Offer, PixelFormat, RequestedMode, choose, list};
-use crate::capture::jpeg_stream::next_jpeg;
 use crate::clock::{Clock, Stamp};
 use crate::error::Result;
 use crate::frame::{Encoding, Frame, PixelLayout};
+use crate::imaging::segments::{Extent, extent, first_start};
 
 const FORMATS: [FrameFormat; 3] = [FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12];
 /// A first frame older than this bears the time of some other clock: this driver's times are not used then.
@@ -109,10 +109,12 @@ impl FrameSource for V4l2 {
 
 /// The JPEG in a driver's buffer, up to its end marker. What has none is handed on as it is and told apart by the decoder.
 fn picture(buffer: &[u8]) -> Vec<u8> {
-    next_jpeg(&mut &*buffer).ok().flatten().unwrap_or_else(|| {
-        let used = buffer.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        buffer.get(..used).unwrap_or_default().to_vec()
-    })
+    let picture = buffer.get(first_start(buffer)..).unwrap_or_default();
+    if let Extent::Whole(length) = extent(picture) {
+        return picture.get(..length).unwrap_or_default().to_vec();
+    }
+    let used = buffer.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    buffer.get(..used).unwrap_or_default().to_vec()
 }
 
 fn opened(path: &Path) -> Result<(V4LCaptureDevice<'static>, Vec<Offer>), CameraError> {

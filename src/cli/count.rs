@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::capture::{FrameSource, Replay, ReplaySpec};
 use crate::classifier::{with_classifier, with_detector};
 use crate::cli::table::table;
-use crate::cli::{Context, say, say_json};
+use crate::cli::{Context, complain, say, say_json};
 use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
@@ -79,7 +79,11 @@ fn seen(arguments: &CountArguments, fps: f64, mut analyser: Analyser<'_>) -> Res
     let mut source = Replay::open(spec, fps, Arc::new(SystemClock::new()), Box::new(|_| true))?;
     let mut seen = Seen::default();
     let progress = progress();
+    let mut cut = None;
     while let Some(mut frame) = source.next()? {
+        if let Some(error) = cut.take() {
+            progress.suspend(|| complain(&error));
+        }
         // The clip's own time begins at zero.
         frame.captured.monotonic = Duration::ZERO;
         seen.frames += 1;
@@ -95,11 +99,20 @@ fn seen(arguments: &CountArguments, fps: f64, mut analyser: Analyser<'_>) -> Res
             }
             Err(error) => {
                 seen.unreadable += 1;
-                progress.suspend(|| crate::cli::complain(&error));
+                // Whether it is the last frame shows with the next one.
+                if source.ends_cut() {
+                    cut = Some(error);
+                } else {
+                    progress.suspend(|| complain(&error));
+                }
             }
         }
     }
     progress.finish_and_clear();
+    if cut.is_some() {
+        let clip = arguments.clip.display();
+        complain(&Error::validation(format!("{clip} ends within its last frame; that frame is not counted.")));
+    }
     seen.passages.extend(analyser.finish()?);
     if seen.frames == 0 {
         return Err(Error::validation(format!("{} holds no JPEG pictures.", arguments.clip.display())));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::disk_free;
-use crate::capture::{CameraFault, FrameSource, SourceSpec, V4l2, list};
+use crate::capture::{CameraFault, FrameSource, Replay, SourceSpec, V4l2, list};
 use crate::cli::model::{detector_proven, golden_result, proven};
 use crate::cli::{Context, say, say_json};
 use crate::clock::{SystemClock, synchronised};
@@ -233,11 +233,10 @@ fn model(context: &Context) -> Result<(Verdict, String)> {
 fn camera(context: &Context) -> Result<(Verdict, String)> {
     match context.loaded.config.capture.source.parse()? {
         SourceSpec::None => Ok((Verdict::Note, "none is configured; set capture.source".into())),
-        SourceSpec::Replay(spec) if spec.path.exists() => {
-            Ok((Verdict::Ok, format!("replay of {}", spec.path.display())))
-        }
         SourceSpec::Replay(spec) => {
-            Ok((Verdict::Failed, format!("the replay {} does not exist; correct capture.source", spec.path.display())))
+            let (path, fps) = (spec.path.display().to_string(), context.loaded.config.capture.fps);
+            Replay::open(spec, fps, Arc::new(SystemClock::new()), Box::new(|_| true))?;
+            Ok((Verdict::Ok, format!("replay of {path}")))
         }
         SourceSpec::V4l2(path) => one_frame(path, context),
     }

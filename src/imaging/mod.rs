@@ -14,6 +14,7 @@ mod jpeg;
 mod overlay;
 mod picture;
 mod raw;
+pub(crate) mod segments;
 mod standard_tables;
 mod tensor;
 #[cfg(test)]
