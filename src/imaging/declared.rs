@@ -9,6 +9,10 @@ const DISPLAY_CHARS_MAX: usize = 80;
 /// Media types that say nothing about the content.
 const UNSPECIFIC_TYPES: [&str; 4] = ["", "application/octet-stream", "binary/octet-stream", "image/*"];
 
+/// Extensions of pictures that the unit does not read. A name such as `snapshot.cgi` says nothing about the content.
+const OTHER_PICTURE_EXTENSIONS: [&str; 12] =
+    ["avif", "heic", "heif", "ico", "j2k", "jp2", "jxl", "pdf", "svg", "tga", "tif", "tiff"];
+
 /// What the client says of an upload; none where it says nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Declared<'a> {
@@ -17,7 +21,7 @@ pub struct Declared<'a> {
     pub media_type: Option<&'a str>,
 }
 
-/// Checks that magic number, file name extension and declared type agree. No extension, no type and
+/// Checks that magic number, file name extension and declared type agree. No extension or one that is no picture's, no type and
 /// `application/octet-stream` declare nothing and agree with everything; `image/*` agrees with every picture.
 ///
 /// # Errors
@@ -27,6 +31,7 @@ pub fn check_declared(bytes: &[u8], declared: &Declared<'_>) -> Result<PictureFo
     let label = display_name(declared.file_name);
     let format = recognise(bytes, &label)?;
     if let Some(extension) = declared.file_name.and_then(extension)
+        && is_picture_extension(&extension)
         && !format.extensions().contains(&extension.as_str())
     {
         let said = PictureFormat::ALL.into_iter().find(|other| other.extensions().contains(&extension.as_str()));
@@ -93,6 +98,11 @@ fn extension(file_name: &str) -> Option<String> {
     (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
+fn is_picture_extension(extension: &str) -> bool {
+    OTHER_PICTURE_EXTENSIONS.contains(&extension)
+        || PictureFormat::ALL.into_iter().any(|format| format.extensions().contains(&extension))
+}
+
 /// Lower-case media type without parameters; none when it says nothing.
 fn specific_type(media_type: &str) -> Option<String> {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -123,7 +133,19 @@ mod tests {
 
     #[test]
     fn names_and_types_that_agree_or_say_nothing_pass() {
-        for name in ["bus.jpg", "BUS.JPEG", "bus", ".jpg", "bus.", "a.png/bus.jfif", "C:\\photos.png\\bus.jpe", ""] {
+        for name in [
+            "bus.jpg",
+            "BUS.JPEG",
+            "bus",
+            ".jpg",
+            "bus.",
+            "snapshot.cgi",
+            "image.php",
+            "bus.txt",
+            "a.png/bus.jfif",
+            "C:\\photos.png\\bus.jpe",
+            "",
+        ] {
             assert_eq!(message(&JPEG, Some(name), None), Ok(()), "{name}");
         }
         for media_type in ["image/jpeg", "IMAGE/JPG; q=1", "application/octet-stream", " ", "image/*"] {
@@ -136,7 +158,7 @@ mod tests {
     fn disagreements_are_named() {
         let table = [
             (Some("bus.png"), None, "bus.png: the content is jpeg but the name says png; rename or convert it."),
-            (Some("bus.txt"), None, "bus.txt: the content is jpeg but the name says txt; rename or convert it."),
+            (Some("bus.tiff"), None, "bus.tiff: the content is jpeg but the name says tiff; rename or convert it."),
             (
                 Some("bus.jpg"),
                 Some("image/x-png"),
