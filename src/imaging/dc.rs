@@ -4,6 +4,7 @@
 
 use crate::imaging::header::array;
 use crate::imaging::jpeg::JpegHeader;
+use crate::imaging::segments::{SOS, Segments};
 use crate::imaging::standard_tables::{AC_CHROMA, AC_LUMA, DC_CHROMA, DC_LUMA};
 
 /// Codes up to this length are found with one look; longer ones are rare.
@@ -33,12 +34,19 @@ pub(super) struct Blocks {
 pub(super) fn read(bytes: &[u8], pixels_max: u64) -> Option<Blocks> {
     // Makes sure of the end marker.
     let header = JpegHeader::read(bytes).ok()?;
-    let scan = Scan::of(bytes)?;
+    let scan = Scan::of(bytes).filter(|scan| !scan.progressive && !scan.oriented)?;
     let pixels = u64::from(header.width) * u64::from(header.height);
     if pixels == 0 || pixels > pixels_max || scan.components.is_empty() {
         return None;
     }
     scan.blocks(bytes.get(scan.start..header.end()?)?, (header.width, header.height))
+}
+
+/// Whether the first scan of a progressive picture holds all that it should. Its decoder fills up what is missing. True for
+/// kinds that are not looked at here.
+pub(super) fn first_scan_is_whole(bytes: &[u8], size: (u32, u32)) -> bool {
+    let Some(scan) = Scan::of(bytes).filter(|scan| scan.progressive) else { return true };
+    scan.blocks(bytes.get(scan.start..).unwrap_or_default(), size).is_some()
 }
 
 /// A Huffman table: code → symbol.
@@ -197,6 +205,10 @@ struct Scan {
     restart: usize,
     /// Where the coded data begins.
     start: usize,
+    /// Progressive: the first scan holds DC coefficients alone, and not to their last bit.
+    progressive: bool,
+    /// There is EXIF, which may tell an orientation.
+    oriented: bool,
 }
 
 impl Scan {
@@ -205,26 +217,21 @@ impl Scan {
         let mut steps = [0.0_f32; 4];
         // Identifier, sampling across and down, quantisation table.
         let mut frame: Vec<(u8, usize, usize, usize)> = Vec::new();
-        let mut at = 2;
-        loop {
-            let [mark, kind] = array(bytes, at)?;
-            if mark != 0xff || kind == 0xff {
-                at += 1;
-                continue;
-            }
-            let length = usize::from(u16::from_be_bytes(array(bytes, at + 2)?));
-            let body = bytes.get(at + 4..at + 2 + length)?;
-            at += 2 + length;
-            match kind {
-                0xc0 | 0xc1 => frame = frame_components(body)?,
-                // Progressive and other codings have no mean in one place; an EXIF orientation has to be applied.
-                0xc2..=0xcf if !matches!(kind, 0xc4 | 0xc8 | 0xcc) => return None,
-                0xe1 if body.starts_with(b"Exif") => return None,
+        for segment in Segments::of(bytes) {
+            let body = segment.body;
+            match segment.marker {
+                0xc0..=0xc2 => {
+                    frame = frame_components(body)?;
+                    scan.progressive = segment.marker == 0xc2;
+                }
+                _ if segment.is_frame() => return None,
+                // An EXIF orientation has to be applied.
+                0xe1 if body.starts_with(b"Exif") => scan.oriented = true,
                 0xc4 => scan.tables(body)?,
                 0xdb => quantisation(body, &mut steps)?,
                 0xdd => scan.restart = usize::from(u16::from_be_bytes(array(body, 0)?)),
-                0xda => {
-                    scan.start = at;
+                SOS => {
+                    scan.start = segment.end;
                     scan.standard_tables()?;
                     scan.choose(body, &frame, &steps)?;
                     return Some(scan);
@@ -232,6 +239,7 @@ impl Scan {
                 _ => {}
             }
         }
+        None
     }
 
     /// A DHT segment.
@@ -294,15 +302,15 @@ impl Scan {
         let (mut bit, mut previous) = (0, [0_i32; 4]);
         for number in 0..columns * rows {
             if self.restart > 0 && number > 0 && number % self.restart == 0 {
+                whole(&data, bit)?;
                 (data, rest) = segment(rest);
                 (bit, previous) = (0, [0; 4]);
             }
             let (column, row) = (number % columns * unit.0, number / columns * unit.1);
             for (component, previous) in self.components.iter().zip(&mut previous) {
-                let (dc, ac) = (self.dc.get(component.dc)?.as_ref()?, self.ac.get(component.ac)?.as_ref()?);
                 let (across, down) = if interleaved { (component.across, component.down) } else { (1, 1) };
                 for block in 0..across * down {
-                    *previous += block_difference(dc, ac, &data, &mut bit)?;
+                    *previous += self.block(component, &data, &mut bit)?;
                     let (x, y) = (column + block % across, row + block / across);
                     if component.luma && x < width && y < height {
                         found.values[y * width + x] = (*previous as f32 * self.step / 8.0 + 128.0).clamp(0.0, 255.0);
@@ -310,8 +318,24 @@ impl Scan {
                 }
             }
         }
+        whole(&data, bit)?;
         Some(found)
     }
+
+    /// Reads one block of a component and gives its DC coefficient's difference from the last one.
+    #[inline]
+    fn block(&self, component: &Component, data: &[u8], bit: &mut usize) -> Option<i32> {
+        let difference = dc_difference(self.dc.get(component.dc)?.as_ref()?, data, bit)?;
+        if !self.progressive {
+            self.ac.get(component.ac)?.as_ref()?.skip_block(data, bit)?;
+        }
+        Some(difference)
+    }
+}
+
+/// None where more was read than there is: the rest were zeros behind the data.
+fn whole(data: &[u8], bit: usize) -> Option<()> {
+    (bit <= (data.len() - READ_AHEAD.len()) * 8).then_some(())
 }
 
 /// An SOF segment.
@@ -349,6 +373,12 @@ fn segment(coded: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = coded;
     while let Some(at) = rest.iter().position(|&byte| byte == 0xff) {
         let next = rest.get(at + 1).copied().unwrap_or(0xd9);
+        if next == 0xff {
+            // Any number of bytes may fill up before a marker.
+            data.extend_from_slice(&rest[..at]);
+            rest = &rest[at + 1..];
+            continue;
+        }
         if next != 0 {
             data.extend_from_slice(&rest[..at]);
             data.extend_from_slice(&READ_AHEAD);
@@ -369,9 +399,9 @@ fn bits(data: &[u8], bit: usize) -> Option<u64> {
     Some(u64::from_be_bytes(*word) << (bit % 8))
 }
 
-/// Parses one block and gives its DC coefficient's difference from the last one.
+/// Parses a DC coefficient and gives its difference from the last one.
 #[inline]
-fn block_difference(dc: &Table, ac: &AcTable, data: &[u8], bit: &mut usize) -> Option<i32> {
+fn dc_difference(dc: &Table, data: &[u8], bit: &mut usize) -> Option<i32> {
     let word = bits(data, *bit)?;
     let (length, category) = dc.look(word)?;
     let category = u32::from(category);
@@ -385,6 +415,5 @@ fn block_difference(dc: &Table, ac: &AcTable, data: &[u8], bit: &mut usize) -> O
         difference = if value < 1 << (category - 1) { value - (1 << category) + 1 } else { value };
     }
     *bit += (length + category) as usize;
-    ac.skip_block(data, bit)?;
     Some(difference)
 }

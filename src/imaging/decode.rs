@@ -113,6 +113,10 @@ impl Failure {
         Self::Damaged(reason.to_string())
     }
 
+    pub(super) fn unsupported(kind: impl Display) -> Self {
+        Self::Unsupported(kind.to_string())
+    }
+
     fn into_error(self, label: &str, format: PictureFormat) -> Error {
         let title = title(format);
         match self {
@@ -159,7 +163,7 @@ impl From<ImageError> for Failure {
 /// alone; validation for a picture without pixels and for a truncated or damaged one.
 pub fn decode(bytes: &[u8], label: &str, limits: &Limits) -> Result<Picture> {
     let format = recognise(bytes, label)?;
-    let size = header::size(bytes, format).map_err(|reason| Failure::damaged(reason).into_error(label, format))?;
+    let size = header::size(bytes, format).map_err(|failure| failure.into_error(label, format))?;
     limits.check(size, label)?;
     let decoded = catch_unwind(|| decode_as(bytes, format, size, limits.for_decoders()))
         .unwrap_or_else(|_| Err(Failure::damaged(PANICKED)))
@@ -177,7 +181,16 @@ fn decode_as(bytes: &[u8], format: PictureFormat, size: PixelSize, limits: image
             metadata.max_alloc = Some(METADATA_BYTES_MAX);
             read(PngDecoder::with_limits(reader, metadata)?, size, limits)
         }
-        PictureFormat::Bmp => read(BmpDecoder::new(reader)?, size, limits),
+        PictureFormat::Bmp => {
+            let Some(start) = header::bmp_pixels_start(bytes)? else {
+                return read(BmpDecoder::new(reader)?, size, limits);
+            };
+            let mut mended = bytes.to_vec();
+            if let Some(offset) = mended.get_mut(10..14) {
+                offset.copy_from_slice(&start.to_le_bytes());
+            }
+            read(BmpDecoder::new(Cursor::new(mended))?, size, limits)
+        }
         PictureFormat::Gif => read(GifDecoder::new(reader)?, size, limits),
         PictureFormat::Webp => {
             let mut decoder = WebPDecoder::new(reader)?;
@@ -194,7 +207,10 @@ fn read(mut decoder: impl ImageDecoder, size: PixelSize, limits: image::Limits) 
         return Err(Failure::damaged("it tells two sizes"));
     }
     decoder.set_limits(limits)?;
-    let orientation = decoder.orientation()?;
+    let exif = decoder.exif_metadata()?.unwrap_or_default();
+    // Some writers keep the prefix that only JPEG has.
+    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
+    let orientation = Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms);
     let colours = decoder.color_type();
     let mut samples = vec![0; decoder.total_bytes() as usize];
     decoder.read_image(&mut samples)?;

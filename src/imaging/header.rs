@@ -3,20 +3,21 @@
 //! Every reader here works on a slice and gives up (`None`) when it ends early; none allocates.
 
 use crate::frame::PictureFormat;
+use crate::imaging::decode::Failure;
 use crate::imaging::jpeg::JpegHeader;
 
 /// Width and height in pixels as stored, before any EXIF orientation; either may be zero.
 pub(super) type PixelSize = (u32, u32);
 
 /// Reads the size, or says what is wrong.
-pub(super) fn size(bytes: &[u8], format: PictureFormat) -> Result<PixelSize, &'static str> {
-    const SHORT: &str = "it ends within its header";
+pub(super) fn size(bytes: &[u8], format: PictureFormat) -> Result<PixelSize, Failure> {
+    let short = || Failure::damaged("it ends within its header");
     match format {
         PictureFormat::Jpeg => JpegHeader::read(bytes).map(|header| (header.width, header.height)),
-        PictureFormat::Png => png(bytes).ok_or(SHORT),
-        PictureFormat::Gif => gif(bytes).ok_or(SHORT),
-        PictureFormat::Bmp => bmp(bytes).ok_or(SHORT),
-        PictureFormat::Webp => webp(bytes),
+        PictureFormat::Png => png(bytes).ok_or_else(short),
+        PictureFormat::Gif => gif(bytes).ok_or_else(short),
+        PictureFormat::Bmp => bmp(bytes).ok_or_else(short),
+        PictureFormat::Webp => webp(bytes).map_err(Failure::damaged),
     }
 }
 
@@ -54,6 +55,28 @@ fn bmp(bytes: &[u8]) -> Option<PixelSize> {
         return Some((u16_le(bytes, 18)?, u16_le(bytes, 20)?));
     }
     Some((i32::from_le_bytes(array(bytes, 18)?).unsigned_abs(), i32::from_le_bytes(array(bytes, 22)?).unsigned_abs()))
+}
+
+/// Where a BMP's pixels begin; none where the file tells it rightly. Some writers leave the palette out of the offset: the
+/// palette's bytes would be taken for pixels then.
+pub(super) fn bmp_pixels_start(bytes: &[u8]) -> Result<Option<u32>, Failure> {
+    let read = || {
+        let (told, header) = (u32_le(bytes, 10)?, u32_le(bytes, 14)?);
+        let core = header == 12;
+        let bits = u16_le(bytes, if core { 24 } else { 28 })?;
+        let used = if core { 0 } else { u32_le(bytes, 46)? };
+        Some((told, header.saturating_add(14), bits, used, if core { 3 } else { 4 }))
+    };
+    let (told, header_end, bits, used, entry_bytes) =
+        read().ok_or_else(|| Failure::damaged("it ends within its header"))?;
+    if told < header_end {
+        return Err(Failure::damaged("its pixels begin within its header"));
+    }
+    if bits > 8 || told > header_end {
+        return Ok(None);
+    }
+    let entries = if used == 0 { 1 << bits } else { used };
+    Ok(Some(header_end.saturating_add(entries.saturating_mul(entry_bytes))))
 }
 
 /// The canvas. The decoder takes memory by the sizes inside the bitstreams, so those must not exceed the canvas, and it

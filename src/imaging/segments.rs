@@ -1,8 +1,9 @@
 //! The marker segments of a JPEG file (ITU-T T.81, annex B.1.1). Everything that walks a JPEG walks it with [`Segments`].
 
-/// Start and end of image.
+/// Start and end of image, start of scan.
 pub(crate) const SOI: u8 = 0xd8;
 pub(crate) const EOI: u8 = 0xd9;
+pub(crate) const SOS: u8 = 0xda;
 
 /// A segment of fewer bytes holds no embedded thumbnail, so a start of image within it belongs to the next picture.
 const THUMBNAIL_BYTES_MIN: usize = 128;
@@ -18,6 +19,13 @@ pub(crate) struct Segment<'a> {
     pub start: usize,
     /// Offset of the first byte behind the segment; behind a start of scan, coded data begins there.
     pub end: usize,
+}
+
+impl Segment<'_> {
+    /// Whether this is a start of frame, whatever the coding; DHT, JPG and DAC lie between those markers.
+    pub fn is_frame(&self) -> bool {
+        matches!(self.marker, 0xc0..=0xcf) && !matches!(self.marker, 0xc4 | 0xc8 | 0xcc)
+    }
 }
 
 /// The segments of a picture, from behind its start of image on.
@@ -123,8 +131,6 @@ fn swallowed_start(bytes: &[u8], marker: u8, length_at: usize, end: Option<usize
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SOS: u8 = 0xda;
 
     fn markers(bytes: &[u8]) -> Vec<(u8, usize, usize, usize)> {
         Segments::of(bytes).map(|one| (one.marker, one.body.len(), one.start, one.end)).collect()

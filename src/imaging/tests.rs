@@ -2,6 +2,7 @@
 
 mod damage;
 mod decoding;
+mod foreign;
 mod limits;
 mod sample;
 mod tensors;
