@@ -11,7 +11,7 @@ const READ_BYTES_MIN: usize = 64 << 10;
 
 /// One picture of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum StreamPicture {
     Whole(Vec<u8>),
     /// A picture that ends before its end marker: the stream ends within it, another picture begins within it, or it is larger
     /// than [`PICTURE_BYTES_MAX`].
@@ -36,15 +36,15 @@ impl<R: Read> JpegStream<R> {
     ///
     /// # Errors
     /// When the stream cannot be read any further. The call after that gives what was read before the error.
-    pub fn next(&mut self) -> io::Result<Option<Next>> {
+    pub fn next(&mut self) -> io::Result<Option<StreamPicture>> {
         loop {
             self.buffer.drain(..first_start(&self.buffer));
             if self.buffer.starts_with(&[0xff, SOI]) {
                 match extent(&self.buffer) {
-                    Extent::Whole(length) => return Ok(Some(Next::Whole(self.take(length)))),
-                    Extent::Cut(length) => return Ok(Some(Next::Cut(self.take(length)))),
+                    Extent::Whole(length) => return Ok(Some(StreamPicture::Whole(self.take(length)))),
+                    Extent::Cut(length) => return Ok(Some(StreamPicture::Cut(self.take(length)))),
                     Extent::Unfinished if self.ended || self.buffer.len() > PICTURE_BYTES_MAX => {
-                        return Ok(Some(Next::Cut(self.take(self.buffer.len()))));
+                        return Ok(Some(StreamPicture::Cut(self.take(self.buffer.len()))));
                     }
                     Extent::Unfinished => {}
                 }
@@ -82,7 +82,7 @@ mod tests {
         [&[0xff, SOI][..], body, &[0xff, EOI]].concat()
     }
 
-    fn all(bytes: &[u8]) -> Vec<Next> {
+    fn all(bytes: &[u8]) -> Vec<StreamPicture> {
         let mut stream = JpegStream::new(bytes);
         std::iter::from_fn(|| stream.next().unwrap()).collect()
     }
@@ -95,17 +95,22 @@ mod tests {
         let with_thumbnail = jpeg(&[&thumbnail[..], &coded].concat());
         let plain = jpeg(&[0xff, SOS, 0, 2, 9]);
         let file = [&with_thumbnail[..], b"--boundary\r\n", &plain].concat();
-        assert_eq!(all(&file), [Next::Whole(with_thumbnail), Next::Whole(plain)]);
+        assert_eq!(all(&file), [StreamPicture::Whole(with_thumbnail), StreamPicture::Whole(plain)]);
     }
 
     #[test]
     fn a_cut_picture_costs_that_picture_alone_wherever_it_is_cut() {
         let whole = jpeg(&[0xff, 0xdb, 0, 5, 1, 2, 3, 0xff, SOS, 0, 2, 9, 8, 7]);
         for length in 2..whole.len() {
-            assert_eq!(all(&whole[..length]), [Next::Cut(whole[..length].to_vec())], "cut at {length}, at the end");
+            assert_eq!(
+                all(&whole[..length]),
+                [StreamPicture::Cut(whole[..length].to_vec())],
+                "cut at {length}, at the end"
+            );
             let file = [&whole, &whole[..length], &whole, &whole].concat();
             let found = all(&file);
-            let wholes = found.iter().filter(|next| matches!(next, Next::Whole(picture) if *picture == whole)).count();
+            let wholes =
+                found.iter().filter(|next| matches!(next, StreamPicture::Whole(picture) if *picture == whole)).count();
             assert_eq!((wholes, found.len()), (3, 4), "cut at {length}, in the middle");
         }
         assert_eq!(all(b"nothing here"), []);
@@ -115,7 +120,9 @@ mod tests {
     fn a_picture_without_end_is_given_up_at_the_limit() {
         for filling in [7, 0xff] {
             let mut stream = JpegStream::new([0xff, SOI].chain(io::repeat(filling)));
-            let Some(Next::Cut(picture)) = stream.next().unwrap() else { panic!("{filling}: no end, and taken") };
+            let Some(StreamPicture::Cut(picture)) = stream.next().unwrap() else {
+                panic!("{filling}: no end, and taken")
+            };
             assert!(picture.len() <= PICTURE_BYTES_MAX * 2, "{}", picture.len());
         }
     }
@@ -132,8 +139,8 @@ mod tests {
         let file = [&whole[..], &[0xff, SOI, 0xff]].concat();
         let mut stream = JpegStream::new(file.chain(Broken));
         assert!(stream.next().is_err());
-        assert_eq!(stream.next().unwrap(), Some(Next::Whole(whole)));
-        assert_eq!(stream.next().unwrap(), Some(Next::Cut(vec![0xff, SOI, 0xff])));
+        assert_eq!(stream.next().unwrap(), Some(StreamPicture::Whole(whole)));
+        assert_eq!(stream.next().unwrap(), Some(StreamPicture::Cut(vec![0xff, SOI, 0xff])));
         assert_eq!(stream.next().unwrap(), None);
     }
 }

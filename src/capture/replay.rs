@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::jpeg_stream::{JpegStream, Next};
+use crate::capture::jpeg_stream::{JpegStream, StreamPicture};
 use crate::capture::{FrameSource, ReplaySpec};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -69,8 +69,8 @@ impl Replay {
                     stream.next()
                 });
                 let next = next.ok().flatten();
-                self.ends_cut = matches!(next, Some(Next::Cut(_)));
-                let (Next::Whole(bytes) | Next::Cut(bytes)) = next?;
+                self.ends_cut = matches!(next, Some(StreamPicture::Cut(_)));
+                let (StreamPicture::Whole(bytes) | StreamPicture::Cut(bytes)) = next?;
                 Some((bytes, label))
             }
             Pictures::Files { paths, next } => loop {
