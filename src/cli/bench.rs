@@ -10,7 +10,7 @@ use crate::classifier::PictureClassifier;
 use crate::classifier::with_classifier;
 use crate::classifier::{GoldenPattern, LoadedModel};
 use crate::cli::table::table;
-use crate::cli::{Context, read_file, say, say_json};
+use crate::cli::{Context, progress, read_file, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
 use crate::imaging::{self, Limits};
@@ -50,9 +50,13 @@ pub fn run(arguments: &BenchArguments, context: &Context) -> Result<ExitCode> {
         .ok_or_else(|| Error::validation(format!("{name}: this is no picture in a supported format.")))?;
     // Decode, resize and invoke come from the same rounds; then the store, and the way through HTTP.
     let share = Duration::from_secs(arguments.seconds) / 3;
+    let progress = progress::spinner("{spinner} {msg}, {elapsed}");
+    progress.set_message("measuring the stages");
     let mut figures = stages(&model, context, &bytes, &name, share)?;
     let comparison = arguments.python.as_ref().map(|python| python::compare(python, &model, share)).transpose()?;
+    progress.set_message("measuring the store and the way through HTTP");
     let run = end_to_end::measure(context, &bytes, format, share)?;
+    progress.finish_and_clear();
     figures.push(run.store);
     figures.push(run.http);
     report(arguments, &figures, run.ready, comparison.as_ref())?;

@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+use crate::cli::unwritable;
+use crate::error::Result;
+
 #[derive(clap::Args)]
 pub struct CompletionsArguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &CompletionsArguments) -> ExitCode {
+pub fn run(arguments: &CompletionsArguments) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "vehicle-classifierd", &mut script);
-    match std::io::stdout().write_all(&script) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    std::io::stdout().write_all(&script).map_err(unwritable)?;
+    Ok(ExitCode::SUCCESS)
 }

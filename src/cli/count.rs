@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::capture::{FrameSource, Replay, ReplaySpec};
 use crate::classifier::{with_classifier, with_detector};
 use crate::cli::table::table;
-use crate::cli::{Context, complain, say, say_json};
+use crate::cli::{Context, complain, progress, say, say_json};
 use crate::clock::{Stamp, SystemClock};
 use crate::daemon::{inference_settings, load_detector, load_model};
 use crate::error::{Error, Result};
@@ -23,7 +22,7 @@ pub struct CountArguments {
     /// A `.mjpeg` file of concatenated JPEGs
     clip: PathBuf,
     /// Frames a second the clip was recorded with [default: traffic.clip_fps]
-    #[arg(long)]
+    #[arg(long, value_parser = frames_a_second)]
     fps: Option<f64>,
     /// One JSON object a line instead of a table
     #[arg(long)]
@@ -34,6 +33,11 @@ pub struct CountArguments {
     /// Show where every followed vehicle is in every frame, one JSON object a line
     #[arg(long, hide = true)]
     trace: bool,
+}
+
+fn frames_a_second(text: &str) -> Result<f64, &'static str> {
+    let fps = text.parse().ok().filter(|fps| *fps > 0.0 && *fps <= 240.0);
+    fps.ok_or("it must be above 0 and at most 240")
 }
 
 /// What was seen in the whole clip.
@@ -49,9 +53,6 @@ struct Seen {
 pub fn run(arguments: &CountArguments, context: &Context) -> Result<ExitCode> {
     let config = &context.loaded.config;
     let fps = arguments.fps.unwrap_or(config.traffic.clip_fps);
-    if !(fps > 0.0 && fps <= 240.0) {
-        return Err(Error::validation("--fps must be above 0 and at most 240."));
-    }
     if arguments.clip.is_dir() {
         return Err(Error::validation(format!("{} is a directory; name a .mjpeg file.", arguments.clip.display())));
     }
@@ -78,7 +79,7 @@ fn seen(arguments: &CountArguments, fps: f64, mut analyser: Analyser<'_>) -> Res
     let spec = ReplaySpec { path: arguments.clip.clone(), fps: Some(0.0), repeat: false };
     let mut source = Replay::open(spec, fps, Arc::new(SystemClock::new()), Box::new(|_| true))?;
     let mut seen = Seen::default();
-    let progress = progress();
+    let progress = progress::spinner("{spinner} {pos} frames, {per_sec}");
     let mut cut = None;
     while let Some(mut frame) = source.next()? {
         if let Some(error) = cut.take() {
@@ -139,14 +140,6 @@ impl Seen {
 /// Since the clip's beginning.
 fn seconds(stamp: &Stamp) -> f64 {
     stamp.monotonic.as_secs_f64()
-}
-
-fn progress() -> ProgressBar {
-    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {pos} frames, {per_sec}");
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 fn tell(arguments: &CountArguments, seen: &Seen) -> Result<()> {

@@ -4,15 +4,16 @@ use std::io::{BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::api::{REPORT_COLUMNS, report_row};
-use crate::cli::{Context, complain};
+use crate::cli::{Context, complain, progress, unwritable};
 use crate::clock::Clock;
 use crate::daemon;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ledger::interval::{Kinds, Ledger, intervals};
 use crate::ledger::names::{moment, ways};
 use crate::ledger::scheme::SchemeName;
@@ -117,7 +118,12 @@ fn span(range: &Range, zone: &TimeZone) -> Result<(Timestamp, Timestamp)> {
 }
 
 /// Standard output as a table or as one object a line.
-enum Output {
+struct Output {
+    lines: Lines,
+    progress: ProgressBar,
+}
+
+enum Lines {
     Csv(Box<Table<BufWriter<StdoutLock<'static>>>>),
     Json(BufWriter<StdoutLock<'static>>),
 }
@@ -125,16 +131,18 @@ enum Output {
 impl Output {
     fn begin(format: Format, columns: &[&str]) -> Result<Self> {
         let output = BufWriter::new(std::io::stdout().lock());
-        Ok(match format {
-            Format::Csv => Self::Csv(Box::new(Table::new(output, columns)?)),
-            Format::Json => Self::Json(output),
-        })
+        let lines = match format {
+            Format::Csv => Lines::Csv(Box::new(Table::new(output, columns)?)),
+            Format::Json => Lines::Json(output),
+        };
+        Ok(Self { lines, progress: progress::rows() })
     }
 
     fn write(&mut self, object: &impl Serialize, rows: impl IntoIterator<Item = Vec<String>>) -> Result<()> {
-        match self {
-            Self::Csv(table) => rows.into_iter().try_for_each(|row| table.row(&row)),
-            Self::Json(output) => {
+        self.progress.inc(1);
+        match &mut self.lines {
+            Lines::Csv(table) => rows.into_iter().try_for_each(|row| table.row(&row)),
+            Lines::Json(output) => {
                 let line = serde_json::to_string(object).map_err(unwritable)?;
                 writeln!(output, "{line}").map_err(unwritable)
             }
@@ -142,15 +150,12 @@ impl Output {
     }
 
     fn end(mut self) -> Result<()> {
-        match &mut self {
-            Self::Csv(table) => table.flush(),
-            Self::Json(output) => output.flush().map_err(unwritable),
+        self.progress.finish_and_clear();
+        match &mut self.lines {
+            Lines::Csv(table) => table.flush(),
+            Lines::Json(output) => output.flush().map_err(unwritable),
         }
     }
-}
-
-fn unwritable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(ErrorKind::Internal, "Standard output cannot be written to.").because(cause)
 }
 
 fn passages(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {

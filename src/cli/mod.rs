@@ -1,6 +1,6 @@
 //! The command line: one file a command, errors in one line, exit codes as sysexits has them.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, environment, load};
 use crate::daemon;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::files::act_as_owner;
+use crate::ledger::table::UNWRITABLE as TABLE_UNWRITABLE;
 use crate::metrics::Metrics;
 use crate::place;
 use crate::record::{AuditEvent, Outcome};
@@ -27,6 +28,7 @@ mod count;
 mod doctor;
 mod export;
 mod model;
+mod progress;
 mod serve;
 mod store;
 mod table;
@@ -95,19 +97,39 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // --help and --version come this way too, with exit code 0.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return usage(&error),
     };
     match dispatch(arguments) {
         Ok(code) => code,
+        // What the reader of standard output wanted, it has (`| head`).
+        Err(error) if reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitCode::from(error.kind().facts().exit)
         }
     }
+}
+
+/// Answers what clap made of the arguments: help and version as they are, a mistake in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return code;
+    }
+    let text = error.render().to_string();
+    let said =
+        text.split("\nUsage:").next().unwrap_or_default().split("\nFor more information").next().unwrap_or_default();
+    let words: Vec<_> = said.trim_start_matches("error:").split_whitespace().collect();
+    complain(&Error::validation(format!("{}; see --help.", words.join(" "))));
+    code
+}
+
+/// Whether standard output was closed by its reader.
+fn reader_left(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    [UNWRITABLE, TABLE_UNWRITABLE].contains(&error.message())
+        && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// One line on standard error.
@@ -130,7 +152,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
     let command = arguments.command.unwrap_or(Command::Serve);
     match command {
         Command::Config(command) => config::run(command, sources),
-        Command::Completions(arguments) => Ok(completions::run(&arguments)),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &sources),
         Command::Serve => serve::run(&sources),
         rest => with_configuration(rest, &Context::new(load(&sources)?)),
@@ -217,8 +239,13 @@ impl Context {
 
 /// Writes a line to standard output; a reader that left (`| head`) ends the program quietly.
 fn say(line: &str) -> Result<()> {
-    let written = writeln!(std::io::stdout().lock(), "{line}");
-    written.map_err(|cause| Error::new(ErrorKind::Internal, "Standard output cannot be written to.").because(cause))
+    writeln!(std::io::stdout().lock(), "{line}").map_err(unwritable)
+}
+
+const UNWRITABLE: &str = "Standard output cannot be written to.";
+
+fn unwritable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::internal(UNWRITABLE).because(cause)
 }
 
 /// One JSON value as a line.

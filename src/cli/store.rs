@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::{Context, complain, say};
+use crate::cli::{Context, complain, progress, say};
 use crate::error::{Error, Result};
 use crate::files::is_in_owners_hands;
 use crate::store::BackupSource;
@@ -38,7 +38,9 @@ pub fn backup(arguments: &BackupArguments, context: &Context) -> Result<ExitCode
     if is_in_owners_hands(&arguments.file, &directory) {
         context.claimed_directory()?;
     }
+    let progress = progress::spinner("{spinner} copying the database, {elapsed}");
     store::back_up(&directory, &arguments.file)?;
+    progress.finish_and_clear();
     say(&format!("The database was copied to {}.", arguments.file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -79,8 +81,10 @@ fn check(context: &Context) -> Result<ExitCode> {
         })
         .collect();
     let store = context.store()?;
+    let progress = progress::spinner("{spinner} checking the database, {elapsed}");
     let found = store.check().wait();
     let trail = store.verify_audit().wait();
+    progress.finish_and_clear();
     let backups = store.backups();
     store.close();
     problems.extend(found?);

@@ -54,7 +54,10 @@ impl<W: Write> Table<W> {
     /// # Errors
     /// Internal when it cannot be written.
     pub fn row<S: AsRef<str>>(&mut self, cells: &[S]) -> Result<()> {
-        self.0.write_record(cells.iter().map(AsRef::as_ref)).map_err(unwritable)
+        self.0.write_record(cells.iter().map(AsRef::as_ref)).map_err(|error| match error.into_kind() {
+            csv::ErrorKind::Io(cause) => unwritable(cause),
+            other => unwritable(std::io::Error::other(format!("{other:?}"))),
+        })
     }
 
     /// Hands on what is held back.
@@ -81,8 +84,11 @@ pub fn in_memory(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
     Ok(bytes)
 }
 
-fn unwritable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::internal("The table cannot be written.").because(cause)
+/// The message of a table that cannot be written; its cause is the writer's error.
+pub const UNWRITABLE: &str = "The table cannot be written.";
+
+fn unwritable(cause: std::io::Error) -> Error {
+    Error::internal(UNWRITABLE).because(cause)
 }
 
 /// A cell that is a text. A spreadsheet takes one that begins so for a formula and runs it (OWASP, CSV injection); a leading

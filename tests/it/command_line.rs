@@ -1,7 +1,7 @@
 //! The commands beside `serve`, with their exit codes and messages.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use image::ImageFormat;
 
@@ -242,4 +242,77 @@ fn completions_and_version_are_there() {
     }
     let (_state, version) = on_new_state(&["--version"]);
     assert!(text(&version.stdout).starts_with("vehicle-classifierd 0."), "{}", text(&version.stdout));
+}
+
+#[test]
+fn a_closed_pipe_ends_every_command_quietly() {
+    let state = tempfile::tempdir().unwrap();
+    let range = ["--from", "2020-01-01", "--to", "2099-01-01"];
+    for arguments in [
+        &["completions", "bash"][..],
+        &["config", "show"],
+        &["doctor"],
+        &["model", "list"],
+        &["user", "list"],
+        &["token", "list"],
+        &["audit", "verify"],
+        &["store", "check"],
+        &[&["export", "audit"], &range[..]].concat(),
+        &[&["export", "audit", "--format", "json"], &range[..]].concat(),
+        &[&["export", "counts", "--scheme", "tls8+1", "--interval", "1d"], &range[..]].concat(),
+    ] {
+        let mut command = crate::unit::program();
+        command.args(arguments).arg("--state-directory").arg(state.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_arguments_is_one_line_and_exit_code_2() {
+    for arguments in [
+        &["fly"][..],
+        &["--fly"],
+        &["count"],
+        &["count", "clip.mjpeg", "--fps", "0"],
+        &["count", "clip.mjpeg", "--fps", "often"],
+        &["bench", "--seconds", "0"],
+        &["export", "passages", "--from", "2026-05-01"],
+        &["user", "add", "bob", "--role", "king"],
+    ] {
+        let (_state, output) = on_new_state(arguments);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{arguments:?}: {said}");
+        assert!(said.starts_with("vehicle-classifierd: ") && said.contains("--help"), "{said}");
+    }
+}
+
+#[test]
+fn long_work_shows_progress_on_a_terminal_and_none_elsewhere() {
+    let state = tempfile::tempdir().unwrap();
+    let place = |name: &str| state.path().join(name).to_str().unwrap().to_owned();
+    for (arguments, shown) in [
+        (format!("store check --state-directory {}", place("a")), "checking the database"),
+        (format!("backup {} --state-directory {}", place("first.db"), place("a")), "copying the database"),
+        (format!("bench --seconds 1 --state-directory {}", place("a")), "measuring the stages"),
+        (
+            format!("export audit --from 2020-01-01 --to 2099-01-01 --state-directory {} > /dev/null", place("a")),
+            "rows",
+        ),
+    ] {
+        // `script` gives the command a terminal of its own.
+        let program = crate::unit::program();
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &format!("{} {arguments}", program.get_program().to_str().unwrap()), "/dev/null"]);
+        terminal.env("TERM", "xterm").stdin(Stdio::null());
+        terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let seen = terminal.output().unwrap();
+        assert!(seen.status.success() && text(&seen.stdout).contains(shown), "{arguments}: {}", text(&seen.stdout));
+        let arguments = arguments.replace("first.db", "second.db").replace(" > /dev/null", "");
+        let words: Vec<_> = arguments.split(' ').collect();
+        let output = crate::unit::program().args(words).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments}: {}", text(&output.stderr));
+    }
 }
