@@ -17,11 +17,13 @@ mod state;
 use http::access::{Gate, StreamGate};
 pub use http::connections::Connections;
 use http::{docs, envelope, error, head};
+pub use resources::classifications::wire::{CLASSIFICATION_COLUMNS, StoredClassification};
 pub use resources::numbers::disk_free;
 pub use resources::reports::{REPORT_COLUMNS, report_row};
 pub use resources::wire::UserWire;
 use resources::{
-    audit, camera, classify, diagnostics, events, health, models, numbers, oip, report, reports, tokens, traffic, users,
+    audit, camera, classifications, classify, diagnostics, events, health, models, numbers, oip, report, reports,
+    statistics, tokens, traffic, users,
 };
 pub use state::{ApiParts, AppState, Gaps};
 
@@ -106,6 +108,12 @@ fn vehicle_routes() -> Router {
                 .push(Router::with_path("classify-batch").post(classify::classify_batch))
                 .push(Router::with_path("report").post(report::create)),
         )
+        .push(
+            Router::with_path("classifications")
+                .hoop(Gate(Permission::Read))
+                .get(classifications::list)
+                .push(Router::with_path("{id}").get(classifications::one)),
+        )
         .push(Router::with_path("reports").hoop(Gate(Permission::Read)).get(reports::list))
         .push(Router::with_path("report/{vehicle_id}").hoop(Gate(Permission::Read)).get(report::newest))
 }
@@ -114,6 +122,7 @@ fn read_routes() -> Router {
     Router::new()
         .hoop(Gate(Permission::Read))
         .push(Router::with_path("models/metadata").get(models::metadata))
+        .push(Router::with_path("statistics").get(statistics::statistics))
         .push(Router::with_path("diagnostics").get(diagnostics::diagnostics))
         .push(Router::with_path("events/ticket").post(events::ticket))
 }

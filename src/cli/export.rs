@@ -1,4 +1,4 @@
-//! `export reports|passages|counts|audit`: to standard output, page by page, so that a year takes no more memory than an hour.
+//! `export reports|classifications|passages|counts|audit`: to standard output, page by page, so that a year takes no more memory than an hour.
 
 use std::io::{BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::api::{REPORT_COLUMNS, report_row};
+use crate::api::{CLASSIFICATION_COLUMNS, REPORT_COLUMNS, StoredClassification, report_row};
 use crate::cli::{Context, complain, progress, unwritable};
 use crate::clock::Clock;
 use crate::daemon;
@@ -21,7 +21,7 @@ use crate::ledger::table::{self, Table};
 use crate::ledger::wire::{IntervalWire, PassageWire};
 use crate::ledger::{Interval, Scheme};
 use crate::record::AuditRow;
-use crate::store::{AuditFilter, PassageFilter, PassagePlace, ReportFilter, Store};
+use crate::store::{AuditFilter, ClassificationFilter, PassageFilter, PassagePlace, ReportFilter, Store};
 
 /// The command was not written as it should be (sysexits leave it to the shell's custom).
 const USAGE: u8 = 2;
@@ -34,6 +34,8 @@ const PAGE_INTERVALS: i64 = 500;
 pub enum ExportCommand {
     /// Vehicle reports, newest first
     Reports(Range),
+    /// Classified pictures, newest first
+    Classifications(Range),
     /// The vehicles that passed, oldest first
     Passages(Range),
     /// Counts by class, direction and interval; every interval of the range, an empty count where nobody was watching
@@ -83,7 +85,10 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     let zone = TimeZone::get(&context.loaded.config.unit.timezone)
         .map_err(|cause| Error::config("unit.timezone is no known time zone.").because(cause))?;
     let (range, counted) = match command {
-        ExportCommand::Reports(range) | ExportCommand::Passages(range) | ExportCommand::Audit(range) => (range, None),
+        ExportCommand::Reports(range)
+        | ExportCommand::Classifications(range)
+        | ExportCommand::Passages(range)
+        | ExportCommand::Audit(range) => (range, None),
         ExportCommand::Counts(counts) => (&counts.range, Some(counts)),
     };
     let asked = span(range, &zone).and_then(|span| Ok((span, counted.map(Counts::kind).transpose()?)));
@@ -97,6 +102,7 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     let store = context.store()?;
     let done = match (command, counted) {
         (ExportCommand::Reports(range), _) => reports(&store, span, range.format),
+        (ExportCommand::Classifications(range), _) => classifications(&store, span, range.format),
         (ExportCommand::Passages(range), _) => passages(&store, span, range.format),
         (ExportCommand::Counts(counts), Some(kind)) => {
             self::counts(&store, context, span, kind, counts.range.format, &zone)
@@ -169,6 +175,21 @@ fn passages(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -
         for row in rows {
             let passage = PassageWire::from(row);
             output.write(&passage, [table::passage(&passage)])?;
+        }
+    }
+}
+
+fn classifications(store: &Store, (from, to): (Timestamp, Timestamp), format: Format) -> Result<()> {
+    let mut output = Output::begin(format, &CLASSIFICATION_COLUMNS)?;
+    let filter = ClassificationFilter { from: Some(from), to: Some(to), ..ClassificationFilter::default() };
+    let mut place = None;
+    loop {
+        let rows = store.classifications_page(filter.clone(), place, PAGE_ROWS).wait()?;
+        let Some((last, _)) = rows.last() else { return output.end() };
+        place = Some(*last);
+        for (_, record) in &rows {
+            let classification = StoredClassification::from(record);
+            output.write(&classification, [classification.row()])?;
         }
     }
 }

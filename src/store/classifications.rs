@@ -1,11 +1,39 @@
 //! What models said of pictures.
 
-use rusqlite::{Connection, params};
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::error::{Error, Result};
-use crate::record::{AuditEvent, Classification, Event};
-use crate::store::columns::{Micros, monotonic_us};
+use crate::record::{AuditEvent, Classification, Event, Origin, PictureFacts};
+use crate::store::columns::{Json, Micros, Named, monotonic_us, nullable_text, stamp, text};
+use crate::store::failure::optional;
 use crate::store::{Pending, Store, outbox};
+
+/// Most rows of one page.
+pub const CLASSIFICATION_PAGE_ROWS_MAX: u32 = 1_000;
+
+/// Which classifications; every condition that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct ClassificationFilter {
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    pub class: Option<String>,
+    pub origin: Option<Origin>,
+    pub user: Option<String>,
+    /// 0…1.
+    pub confidence_min: Option<f32>,
+}
+
+/// A place in the order of classifications: by time, then by when they were stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassificationPlace {
+    /// Microseconds since 1970 UTC.
+    pub created_us: i64,
+    pub row: i64,
+}
 
 /// The oldest rows beyond the limit that each new row removes. More than one, so that a lowered limit is reached in time;
 /// not many more, so that no write takes long.
@@ -22,6 +50,30 @@ impl Store {
                 outbox::append(connection, events.as_ref(), Event::Classification(classification))?;
             }
             Ok(())
+        })
+    }
+
+    /// Classifications newest first, at most `limit` and one more than [`CLASSIFICATION_PAGE_ROWS_MAX`]; the next page comes
+    /// after the place of this one's last row.
+    pub fn classifications_page(
+        &self,
+        filter: ClassificationFilter,
+        after: Option<ClassificationPlace>,
+        limit: u32,
+    ) -> Pending<Vec<(ClassificationPlace, Classification)>> {
+        self.list(move |connection| {
+            let (sql, values) = page_query(&filter, after, limit);
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_map(params_from_iter(values), placed)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// The classification with that id (a UUID).
+    pub fn classification(&self, id: &str) -> Pending<Option<Classification>> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT * FROM classifications WHERE uuid = ?1";
+            optional(connection.prepare_cached(sql)?.query_row([id], classification))
         })
     }
 
@@ -69,4 +121,72 @@ pub(super) fn insert(connection: &Connection, classification: &Classification, k
         (SELECT id FROM classifications WHERE id <= ?1 ORDER BY id LIMIT ?2)";
     let newest_to_go = connection.last_insert_rowid().saturating_sub(keep);
     Ok(connection.prepare_cached(sql)?.execute([newest_to_go, TRIMMED_PER_ROW])? as u64)
+}
+
+pub(super) fn page_query(
+    filter: &ClassificationFilter,
+    after: Option<ClassificationPlace>,
+    limit: u32,
+) -> (String, Vec<Value>) {
+    let mut conditions = vec!["TRUE"];
+    let mut values: Vec<Value> = Vec::new();
+    let mut add = |condition, value| {
+        conditions.push(condition);
+        values.push(value);
+    };
+    if let Some(class) = &filter.class {
+        add("class = ?", class.clone().into());
+    }
+    if let Some(origin) = filter.origin {
+        add("origin = ?", origin.name().to_owned().into());
+    }
+    if let Some(user) = &filter.user {
+        add("user_id = ?", user.clone().into());
+    }
+    if let Some(confidence_min) = filter.confidence_min {
+        add("confidence >= ?", f64::from(confidence_min).into());
+    }
+    if let Some(from) = filter.from {
+        add("created_at >= ?", from.as_microsecond().into());
+    }
+    if let Some(to) = filter.to {
+        add("created_at < ?", to.as_microsecond().into());
+    }
+    if let Some(place) = after {
+        conditions.push("(created_at, id) < (?, ?)");
+        values.extend([Value::from(place.created_us), Value::from(place.row)]);
+    }
+    // One more than a page tells whether another follows.
+    values.push(i64::from(limit.min(CLASSIFICATION_PAGE_ROWS_MAX + 1)).into());
+    let sql = format!(
+        "SELECT * FROM classifications WHERE {} ORDER BY created_at DESC, id DESC LIMIT ?",
+        conditions.join(" AND ")
+    );
+    (sql, values)
+}
+
+fn placed(row: &Row<'_>) -> rusqlite::Result<(ClassificationPlace, Classification)> {
+    Ok((ClassificationPlace { created_us: row.get("created_at")?, row: row.get("id")? }, classification(row)?))
+}
+
+fn classification(row: &Row<'_>) -> rusqlite::Result<Classification> {
+    Ok(Classification {
+        id: text(row, "uuid")?,
+        origin: row.get::<_, Named<Origin>>("origin")?.0,
+        user: nullable_text(row, "user_id")?,
+        file_name: nullable_text(row, "image_path")?,
+        picture: PictureFacts {
+            width: row.get("width")?,
+            height: row.get("height")?,
+            format: text(row, "format")?,
+            sha256: text(row, "sha256")?,
+        },
+        // Predictions of a shape that this version does not know are no reason to lose the row.
+        predictions: serde_json::from_value(row.get::<_, Json>("predictions")?.0).unwrap_or_default(),
+        confidence: row.get("confidence")?,
+        processing_time_ms: row.get("processing_time_ms")?,
+        model: text(row, "model")?,
+        model_version: text(row, "model_version")?,
+        created: stamp(row)?,
+    })
 }

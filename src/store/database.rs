@@ -21,12 +21,13 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared by each connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
 /// One step of the schema each; the number of steps done is the file's `user_version`. Steps are only ever added.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
 ];
 
 /// On every connection. FULL: NORMAL could lose commits at a power cut in WAL mode. No mmap: an input/output error would

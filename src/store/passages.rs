@@ -125,6 +125,15 @@ impl Store {
         })
     }
 
+    /// The passage with that id (a UUID).
+    pub fn passage(&self, id: &str) -> Pending<Option<PassageRow>> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT * FROM passages WHERE uuid = ?1";
+            crate::store::failure::optional(connection.prepare_cached(sql)?.query_row([id], passage_row))
+        })
+    }
+
     /// JPEG of the best crop of the passage with that id (a UUID), where one was kept.
     pub fn passage_crop(&self, id: &str) -> Pending<Option<Vec<u8>>> {
         let id = id.to_owned();

@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, [u16; 9]);
 const CALLERS: [&str; 9] =
     ["none", "user", "admin", "disabled", "expired", "revoked", "garbage", "metrics token", "classify token"];
 
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 36] = [
     ("GET", "/", [200; 9]),
     ("GET", "/health", [200; 9]),
     ("GET", "/health/live", [200; 9]),
@@ -27,6 +27,10 @@ const TABLE: [Row; 32] = [
     ("GET", "/api/vehicle/report/V-1", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/favicon.ico", [200; 9]),
     ("GET", "/api/vehicle/reports", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/vehicle/classifications", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/vehicle/classifications/x", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/statistics", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
+    ("GET", "/api/traffic/passages/x", [401, 404, 404, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/diagnostics", [401, 200, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/users", [401, 403, 200, 401, 401, 401, 401, 403, 403]),
     ("GET", "/api/users/me", [401, 200, 200, 401, 401, 401, 401, 403, 403]),

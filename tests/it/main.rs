@@ -32,6 +32,7 @@ mod pictures;
 mod power_cut;
 mod proxy;
 mod quickstart;
+mod records;
 mod reload;
 mod replay;
 mod road;

@@ -132,6 +132,7 @@ pub fn word(req: &Request, name: &str) -> Result<Option<String>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
     Audit,
+    Classifications,
     Passages,
     Reports,
     Validations,
@@ -141,6 +142,7 @@ impl List {
     const fn letter(self) -> char {
         match self {
             Self::Audit => 'u',
+            Self::Classifications => 'c',
             Self::Passages => 'p',
             Self::Reports => 'r',
             Self::Validations => 'v',

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod camera;
+pub mod classifications;
 pub mod classify;
 pub mod diagnostics;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod overlay;
 pub mod report;
 pub mod report_cache;
 pub mod reports;
+pub mod statistics;
 pub mod tokens;
 pub mod traffic;
 pub mod users;

@@ -9,13 +9,14 @@ use crate::error::ErrorKind;
 use crate::store::condition::{Condition, Reader};
 use crate::store::passages::{self, Page};
 use crate::store::{
-    AuditFilter, PassageFilter, PassagePlace, ReportFilter, ReportPlace, audit, counts, database, outbox, reports,
-    restamp, tokens, trail, users, validations, wear,
+    AuditFilter, ClassificationFilter, ClassificationPlace, PassageFilter, PassagePlace, ReportFilter, ReportPlace,
+    audit, classifications, counts, database, outbox, reports, restamp, tokens, trail, users, validations, wear,
 };
 
 /// Statements that give more than one row, by file: a new one has to be looked at below, or to say here why not.
-const STATEMENTS: [(&str, usize); 17] = [
+const STATEMENTS: [(&str, usize); 19] = [
     ("audit.rs", 1),
+    ("classifications.rs", 1),
     // Two pages, and the days put together anew when the unit moves to another time zone.
     ("counts.rs", 5),
     // Accounts of a damaged database, once.
@@ -29,6 +30,8 @@ const STATEMENTS: [(&str, usize); 17] = [
     ("restamp.rs", 2),
     // The schema itself.
     ("schema.rs", 1),
+    // Counts of everything, on the thread for lists and cut off like them.
+    ("statistics.rs", 1),
     ("tokens.rs", 1),
     ("trail.rs", 1),
     ("users.rs", 1),
@@ -148,6 +151,26 @@ fn no_page_of_reports_sorts_or_reads_the_table_whatever_is_asked() {
             assert_paged(&steps, "reports", &format!("{filter:?}"));
             let index = if given[2] { "reports_vehicle (vehicle_id=?" } else { "reports_created" };
             assert!(steps.contains(index), "{filter:?}: {steps}");
+        }
+    }
+}
+
+#[test]
+fn no_page_of_classifications_sorts_or_reads_the_table_whatever_is_asked() {
+    let fixture = Fixture::new();
+    let outside = fixture.outside();
+    for given in subsets(6) {
+        let filter = ClassificationFilter {
+            from: given[0].then(|| at(0)),
+            to: given[1].then(|| at(9)),
+            class: given[2].then(|| "bus".to_owned()),
+            origin: given[3].then_some(crate::record::Origin::Upload),
+            user: given[4].then(|| "ann".to_owned()),
+            confidence_min: given[5].then_some(0.5),
+        };
+        for after in [None, Some(ClassificationPlace { created_us: 1, row: 1 })] {
+            let steps = plan(&outside, &classifications::page_query(&filter, after, 10).0);
+            assert_paged(&steps, "classifications", &format!("{filter:?}"));
         }
     }
 }

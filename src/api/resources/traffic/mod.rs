@@ -24,6 +24,7 @@ pub fn routes() -> Router {
     let reading = Router::new()
         .hoop(Gate(Permission::Read))
         .push(Router::with_path("passages").get(passages::list))
+        .push(Router::with_path("passages/{id}").get(passages::one))
         .push(Router::with_path("passages/{id}/crop").get(passages::crop))
         .push(Router::with_path("counts").get(counts::counts))
         .push(Router::with_path("validations").get(validations::list));

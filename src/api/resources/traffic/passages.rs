@@ -73,6 +73,22 @@ pub async fn list(req: &mut Request, depot: &mut Depot, res: &mut Response) -> A
     Ok(Written)
 }
 
+/// One passage
+///
+/// As long as it is kept.
+#[endpoint(
+    tags("traffic"),
+    parameters(("id" = String, Path, description = "`id` of a passage")),
+    security(["bearer" = []])
+)]
+pub async fn one(req: &mut Request, depot: &mut Depot) -> Answer<Reply<PassageWire>> {
+    let api = AppState::of(depot)?;
+    query::only(req, &[])?;
+    let id = req.param::<String>("id").unwrap_or_default();
+    let missing = || Error::new(ErrorKind::NotFound, "There is no such passage: it never was, or is no longer kept.");
+    Ok(Reply(api.store.passage(&id).await?.ok_or_else(missing)?.into()))
+}
+
 /// Crop of a passage
 ///
 /// The best picture of the vehicle, where the configuration keeps crops.
