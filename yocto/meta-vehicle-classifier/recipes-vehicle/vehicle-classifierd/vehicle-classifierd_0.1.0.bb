@@ -47,7 +47,8 @@ do_install:append() {
     install -D -m 0644 ${S}/systemd/tmpfiles.d/vehicle-classifier.conf ${D}${nonarch_libdir}/tmpfiles.d/vehicle-classifier.conf
     install -D -m 0644 ${S}/systemd/udev/70-vehicle-camera.rules ${D}${nonarch_base_libdir}/udev/rules.d/70-vehicle-camera.rules
     install -D -m 0644 ${S}/systemd/journald.conf.d/50-vehicle-classifier.conf ${D}${nonarch_libdir}/systemd/journald.conf.d/50-vehicle-classifier.conf
-    install -D -m 0644 ${S}/systemd/config.toml ${D}${sysconfdir}/vehicle-classifier/config.toml
+    install -D -m 0644 ${S}/systemd/config.toml ${D}${datadir}/vehicle-classifier/config.toml
+    install -d ${D}${sysconfdir}/vehicle-classifier/config.d
 }
 
 # On a read-only root file system nobody can be added at the first start, so sysusers.d alone would not do. The number is a fixed
@@ -59,9 +60,8 @@ USERADD_PARAM:${PN} = "--system --uid ${VEHICLE_CLASSIFIER_UID} --gid vehicle-cl
 
 PACKAGE_BEFORE_PN = "${PN}-models"
 
-FILES:${PN} += "${nonarch_libdir} ${nonarch_base_libdir}/udev"
+FILES:${PN} += "${nonarch_libdir} ${nonarch_base_libdir}/udev ${datadir}/vehicle-classifier/config.toml"
 FILES:${PN}-models += "${datadir}/vehicle-classifier/models"
-CONFFILES:${PN} += "${sysconfdir}/vehicle-classifier/config.toml"
 
 RDEPENDS:${PN} += "${PN}-models tensorflow-lite-c"
 
