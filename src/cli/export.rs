@@ -5,30 +5,26 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::api::{CLASSIFICATION_COLUMNS, REPORT_COLUMNS, StoredClassification, report_row};
 use crate::cli::{Context, complain, progress, unwritable};
-use crate::clock::Clock;
-use crate::daemon;
 use crate::error::{Error, Result};
-use crate::ledger::interval::{Kinds, Ledger, intervals};
-use crate::ledger::names::{moment, ways};
-use crate::ledger::scheme::SchemeName;
+use crate::ledger::names::moment;
 use crate::ledger::table::{self, Table};
-use crate::ledger::wire::{IntervalWire, PassageWire};
-use crate::ledger::{Interval, Scheme};
+use crate::ledger::wire::PassageWire;
 use crate::record::AuditRow;
 use crate::store::{AuditFilter, ClassificationFilter, PassageFilter, PassagePlace, ReportFilter, Store};
+
+mod counts;
+use counts::Counts;
 
 /// The command was not written as it should be (sysexits leave it to the shell's custom).
 const USAGE: u8 = 2;
 /// Rows in memory at once.
 const PAGE_ROWS: u32 = 500;
-/// Intervals in memory at once.
-const PAGE_INTERVALS: i64 = 500;
 
 #[derive(Subcommand)]
 pub enum ExportCommand {
@@ -46,33 +42,21 @@ pub enum ExportCommand {
 
 #[derive(Args)]
 pub struct Range {
-    /// 2026-05-01, or 2026-05-01T12:00:00Z; days are those of the unit's time zone
-    #[arg(long, value_name = "T")]
-    from: String,
-    /// The end, itself outside the range
-    #[arg(long, value_name = "T")]
-    to: String,
+    #[command(flatten)]
+    span: Span,
     /// csv, or json: one object a line
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
 }
 
 #[derive(Args)]
-pub struct Counts {
-    #[command(flatten)]
-    range: Range,
-    /// 5m, 15m, 1h or 1d
-    #[arg(long, default_value = "15m")]
-    interval: String,
-    /// native, tls8+1 or coba
-    #[arg(long, default_value = "native")]
-    scheme: String,
-}
-
-impl Counts {
-    fn kind(&self) -> Result<(Interval, SchemeName)> {
-        Ok((self.interval.parse()?, self.scheme.parse()?))
-    }
+pub struct Span {
+    /// 2026-05-01, or 2026-05-01T12:00:00Z; days are those of the unit's time zone
+    #[arg(long, value_name = "T")]
+    from: String,
+    /// The end, itself outside the range
+    #[arg(long, value_name = "T")]
+    to: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,8 +72,8 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
         ExportCommand::Reports(range)
         | ExportCommand::Classifications(range)
         | ExportCommand::Passages(range)
-        | ExportCommand::Audit(range) => (range, None),
-        ExportCommand::Counts(counts) => (&counts.range, Some(counts)),
+        | ExportCommand::Audit(range) => (&range.span, None),
+        ExportCommand::Counts(counts) => (&counts.span, Some(counts)),
     };
     let asked = span(range, &zone).and_then(|span| Ok((span, counted.map(Counts::kind).transpose()?)));
     let (span, counted) = match asked {
@@ -104,9 +88,7 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
         (ExportCommand::Reports(range), _) => reports(&store, span, range.format),
         (ExportCommand::Classifications(range), _) => classifications(&store, span, range.format),
         (ExportCommand::Passages(range), _) => passages(&store, span, range.format),
-        (ExportCommand::Counts(counts), Some(kind)) => {
-            self::counts(&store, context, span, kind, counts.range.format, &zone)
-        }
+        (ExportCommand::Counts(counts), Some(kind)) => counts::export(&store, context, span, counts, kind, &zone),
         (ExportCommand::Audit(range), _) => audit(&store, span, range.format),
         (ExportCommand::Counts(_), None) => Ok(()),
     };
@@ -114,7 +96,7 @@ pub fn run(command: &ExportCommand, context: &Context) -> Result<ExitCode> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-fn span(range: &Range, zone: &TimeZone) -> Result<(Timestamp, Timestamp)> {
+fn span(range: &Span, zone: &TimeZone) -> Result<(Timestamp, Timestamp)> {
     let (from, to) = (moment(&range.from, zone)?, moment(&range.to, zone)?);
     if from >= to {
         let text = "--from must lie before --to, which is not in the range itself: for one day, give the next as --to.";
@@ -251,51 +233,4 @@ fn audit_row(row: &AuditRow) -> Vec<String> {
         other => table::text(&other.to_string()),
     };
     audit_values(row).into_iter().map(cell).collect()
-}
-
-fn counts(
-    store: &Store,
-    context: &Context,
-    (from, to): (Timestamp, Timestamp),
-    (interval, scheme): (Interval, SchemeName),
-    format: Format,
-    zone: &TimeZone,
-) -> Result<()> {
-    let scheme = self::scheme(context, scheme)?;
-    let mut output = Output::begin(format, &table::INTERVAL_COLUMNS)?;
-    let now = context.clock.now().at;
-    let end = interval.around(to - SignedDuration::from_micros(1), zone).1;
-    let mut start = interval.around(from, zone).0;
-    let counted = store.counted_kinds(interval.width(), start, end).wait()?;
-    let kinds = Kinds::of(ways(&context.loaded.config.traffic), &counted, &scheme);
-    while start < end {
-        // Days have not all the same length: the piece ends with a whole one.
-        let until = start + SignedDuration::from_secs(interval.seconds() * PAGE_INTERVALS);
-        let until = interval.around(until, zone).0.min(end);
-        let page = store.counts(interval.width(), start, until).wait()?;
-        let ledger = Ledger {
-            counts: &page.counts,
-            coverage: &page.coverage,
-            zone: &page.zone,
-            first_watch: page.first_watch,
-            watched_until: page.watched_until,
-            now,
-        };
-        let found = intervals(interval, start, until, ledger, &scheme, kinds.clone());
-        for one in &found.intervals {
-            let wire = IntervalWire::new(one, &found.ways, &found.classes, &page.zone);
-            output.write(&wire, table::interval(&wire))?;
-        }
-        start = until;
-    }
-    output.end()
-}
-
-/// The native scheme needs the model's labels, the others need none.
-fn scheme(context: &Context, name: SchemeName) -> Result<Scheme> {
-    if name != SchemeName::Native {
-        return name.load([]);
-    }
-    let model = daemon::load_model(&context.loaded, &context.state_directory()?)?;
-    name.load(model.manifest.type_labels())
 }

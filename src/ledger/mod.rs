@@ -5,7 +5,9 @@ pub mod interval;
 pub mod names;
 pub mod scheme;
 pub mod table;
+pub mod wide;
 pub mod wire;
+pub mod workbook;
 
 pub use interval::{Interval, IntervalCount, intervals};
 pub use scheme::Scheme;

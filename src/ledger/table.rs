@@ -3,7 +3,10 @@
 
 use std::io::Write;
 
+use jiff::tz::TimeZone;
+
 use crate::error::{Error, Result};
+use crate::ledger::wide;
 use crate::ledger::wire::{IntervalWire, PassageWire};
 
 /// Media type, with the header line that RFC 4180 lets one declare.
@@ -31,8 +34,22 @@ pub const PASSAGE_COLUMNS: [&str; 17] = [
 ];
 
 /// Columns of [`interval`].
-pub const INTERVAL_COLUMNS: [&str; 10] =
-    ["from", "to", "line", "direction", "class", "vehicles", "coverage_ratio", "reasons", "local_date", "timezone"];
+pub const INTERVAL_COLUMNS: [&str; 11] = [
+    "from",
+    "to",
+    "line",
+    "direction",
+    "class",
+    "vehicles",
+    "coverage_ratio",
+    "reasons",
+    "local_date",
+    "timezone",
+    "from_local",
+];
+
+/// What Excel needs before a CSV file to take it for UTF-8.
+pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// A table that is written row by row.
 pub struct Table<W: Write>(csv::Writer<W>);
@@ -132,11 +149,12 @@ pub fn passage(passage: &PassageWire) -> Vec<String> {
 }
 
 /// The rows of one interval: one for each line, direction and class. An empty `vehicles` means that nobody looked.
-pub fn interval(interval: &IntervalWire) -> impl Iterator<Item = Vec<String>> {
+pub fn interval<'a>(interval: &'a IntervalWire, zone: &TimeZone) -> impl Iterator<Item = Vec<String>> + use<'a> {
+    let local = wide::local(interval.from, zone);
     let reasons: Vec<_> = interval.reasons.iter().map(|(reason, seconds)| format!("{reason}:{seconds}")).collect();
     let reasons = reasons.join(" ");
     interval.counts.iter().flat_map(move |way| {
-        let reasons = reasons.clone();
+        let (reasons, local) = (reasons.clone(), local.clone());
         way.classes.iter().map(move |(class, vehicles)| {
             vec![
                 interval.from.to_string(),
@@ -149,6 +167,7 @@ pub fn interval(interval: &IntervalWire) -> impl Iterator<Item = Vec<String>> {
                 reasons.clone(),
                 interval.local_date.to_string(),
                 interval.timezone.clone(),
+                local.clone(),
             ]
         })
     })

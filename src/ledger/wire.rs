@@ -108,7 +108,7 @@ pub struct CountsWire {
 }
 
 /// One interval.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct IntervalWire {
     #[salvo(schema(value_type = String, format = DateTime))]
     pub from: Timestamp,
@@ -131,7 +131,7 @@ pub struct IntervalWire {
 }
 
 /// The counts of one line and direction.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WayCounts {
     /// Null without lines.
     pub line: Option<String>,

@@ -137,18 +137,107 @@ fn counts_come_in_the_classes_of_road_authorities_and_as_a_table() {
     assert!(table.header("content-type").unwrap().starts_with("text/csv"));
     let text = table.text();
     assert!(
-        text.starts_with("from,to,line,direction,class,vehicles,coverage_ratio,reasons,local_date,timezone\r\n"),
+        text.starts_with(
+            "from,to,line,direction,class,vehicles,coverage_ratio,reasons,local_date,timezone,from_local\r\n"
+        ),
         "{text}"
     );
     let has = |row: &str| assert!(text.contains(row), "{row}\n{text}");
-    has("2026-05-04T12:00:00Z,2026-05-04T12:15:00Z,gate,north,Pkw,2,1,,2026-05-04,Europe/Berlin\r\n");
-    has("2026-05-04T12:30:00Z,2026-05-04T12:45:00Z,gate,north,Pkw,,0,camera_down:900,2026-05-04,Europe/Berlin\r\n");
-    has("2026-05-04T12:45:00Z,2026-05-04T13:00:00Z,gate,south,Bus,0,1,,2026-05-04,Europe/Berlin\r\n");
+    has(
+        "2026-05-04T12:00:00Z,2026-05-04T12:15:00Z,gate,north,Pkw,2,1,,2026-05-04,Europe/Berlin,2026-05-04T14:00:00+02:00\r\n",
+    );
+    has(
+        "2026-05-04T12:30:00Z,2026-05-04T12:45:00Z,gate,north,Pkw,,0,camera_down:900,2026-05-04,Europe/Berlin,2026-05-04T14:30:00+02:00\r\n",
+    );
+    has(
+        "2026-05-04T12:45:00Z,2026-05-04T13:00:00Z,gate,south,Bus,0,1,,2026-05-04,Europe/Berlin,2026-05-04T14:45:00+02:00\r\n",
+    );
     let day = intervals(&unit, &token, &format!("{HOUR}&interval=1d"));
     assert_eq!(day[0]["from"], "2026-05-03T22:00:00Z", "days are the unit's");
     assert_eq!((&day[0]["local_date"], &day[0]["timezone"]), (&json!("2026-05-04"), &json!("Europe/Berlin")));
     let by_date = intervals(&unit, &token, "from=2026-05-04&to=2026-05-05&interval=1d");
     assert_eq!(by_date, day, "a date is a day of the unit's time zone");
+}
+
+#[test]
+fn counts_come_wide_for_spreadsheets_and_as_a_workbook_of_days_and_hours() {
+    let unit = Unit::with(&[("UNIT__TIMEZONE", "Europe/Berlin")]);
+    let token = unit.account("ann", "user");
+    seen(&unit.store());
+    let get = |query: &str| unit.get(&format!("/api/traffic/counts?{HOUR}&scheme=tls8%2B1&{query}"), &token);
+    let wide = get("format=csv&layout=wide&bom=true").text();
+    assert!(wide.starts_with('\u{feff}'), "Excel would not know that it is UTF-8");
+    let rows: Vec<Vec<_>> = wide.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 1 + 4, "one row an interval: {wide}");
+    let column =
+        |name: &str| rows[0].iter().position(|column| *column == name).unwrap_or_else(|| panic!("{name}: {wide}"));
+    let (cars, north) = (column("Pkw"), column("Pkw (gate north)"));
+    assert_eq!((rows[1][cars], rows[1][north], rows[1][column("total")]), ("2", "2", "3"), "{wide}");
+    assert_eq!((rows[3][cars], rows[4][cars]), ("", "0"), "not watched, and nobody passed: {wide}");
+    assert_eq!(rows[1][column("from_local")], "2026-05-04T14:00:00+02:00");
+    assert!(!get("format=csv").text().starts_with('\u{feff}'));
+
+    let book = get("format=xlsx");
+    let kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    assert_eq!(book.header("content-type"), Some(kind));
+    assert!(book.header("content-disposition").unwrap().contains("counts.xlsx"));
+    let sheet = |name: &str| unzipped(&book.body, name);
+    let names = sheet("xl/workbook.xml");
+    assert!(names.contains("\"1d\"") && names.contains("\"1h\""), "{names}");
+    // Days and hours of the range, each with the head.
+    assert_eq!(sheet("xl/worksheets/sheet1.xml").matches("<row ").count(), 2);
+    assert_eq!(sheet("xl/worksheets/sheet2.xml").matches("<row ").count(), 2);
+    assert!(sheet("xl/sharedStrings.xml").contains("Pkw (gate north)"));
+    for bad in
+        ["format=xlsx&interval=1h", "format=xlsx&layout=wide", "layout=wide", "format=csv&layout=tall", "format=ods"]
+    {
+        assert_eq!(get(bad).error_code(), "VALIDATION_ERROR", "{bad}");
+    }
+}
+
+#[test]
+fn exported_counts_are_laid_out_as_the_api_lays_them_out() {
+    let unit = Unit::with(&[("UNIT__TIMEZONE", "Europe/Berlin")]);
+    let token = unit.account("ann", "user");
+    seen(&unit.store());
+    let config = unit.state_directory().join("zone.toml");
+    std::fs::write(&config, "unit.timezone = \"Europe/Berlin\"\n").unwrap();
+    let export = |more: &[&str]| {
+        let range = ["--from", "2026-05-04T12:00:00Z", "--to", "2026-05-04T13:00:00Z", "--scheme", "tls8+1"];
+        let arguments = [&["export", "counts", "--config", config.to_str().unwrap()][..], &range, more].concat();
+        unit.command(&arguments, "")
+    };
+    let done = |more: &[&str]| {
+        let output = export(more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let get = |query: &str| unit.get(&format!("/api/traffic/counts?{HOUR}&scheme=tls8%2B1&{query}"), &token);
+    for (arguments, query) in [
+        (&["--layout", "wide", "--bom"][..], "format=csv&layout=wide&bom=true"),
+        (&["--bom"], "format=csv&bom=true"),
+        (&["--layout", "wide", "--interval", "1d"], "format=csv&layout=wide&interval=1d"),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&done(arguments)), get(query).text(), "{query}");
+    }
+    let (book, served) = (done(&["--format", "xlsx"]), get("format=xlsx").body);
+    for sheet in ["xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml", "xl/sharedStrings.xml"] {
+        assert_eq!(unzipped(&book, sheet), unzipped(&served, sheet), "{sheet}");
+    }
+    for bad in [&["--format", "xlsx", "--interval", "1h"][..], &["--format", "json", "--bom"]] {
+        assert!(!export(bad).status.success(), "{bad:?}");
+    }
+}
+
+/// A file of a ZIP archive, as Python reads it.
+fn unzipped(archive: &[u8], name: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("archive.zip");
+    std::fs::write(&path, archive).unwrap();
+    let script = "import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))";
+    let read = std::process::Command::new("python3").args(["-c", script]).arg(&path).arg(name).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    String::from_utf8(read.stdout).unwrap()
 }
 
 #[test]

@@ -3,13 +3,15 @@
 use salvo::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use salvo::prelude::*;
 
+use crate::api::http::query;
 use crate::error::{Error, Result};
-use crate::ledger::table::MEDIA_TYPE;
+use crate::ledger::table::{BYTE_ORDER_MARK, MEDIA_TYPE};
 
 const CSV: HeaderValue = HeaderValue::from_static(MEDIA_TYPE);
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// Answers with a table as a file; where more follows, `X-Next-Cursor` and `Link: …; rel="next"` (RFC 8288) say so.
+/// With `bom=true` it begins with a byte order mark.
 ///
 /// # Errors
 /// Internal when the answer cannot be made.
@@ -17,9 +19,12 @@ pub fn answer(
     req: &Request,
     res: &mut Response,
     file_name: &'static str,
-    table: Vec<u8>,
+    mut table: Vec<u8>,
     next: Option<&str>,
 ) -> Result<()> {
+    if query::flag(req, "bom")? {
+        table.splice(..0, BYTE_ORDER_MARK.bytes());
+    }
     let failed = || Error::internal("The table cannot be sent.");
     if let Some(cursor) = next {
         let value = HeaderValue::from_str(cursor).map_err(|cause| failed().because(cause))?;
@@ -28,10 +33,19 @@ pub fn answer(
         res.headers_mut().insert(NEXT_CURSOR, value);
         res.headers_mut().insert(LINK, link);
     }
-    let name = HeaderValue::from_str(&format!("attachment; filename=\"{file_name}\""));
+    file(res, file_name, CSV, table)
+}
+
+/// Answers with a file to be kept.
+///
+/// # Errors
+/// Internal when the answer cannot be made.
+pub fn file(res: &mut Response, name: &'static str, media_type: HeaderValue, content: Vec<u8>) -> Result<()> {
+    let failed = || Error::internal("The table cannot be sent.");
+    let name = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     res.headers_mut().insert(CONTENT_DISPOSITION, name.map_err(|cause| failed().because(cause))?);
-    res.headers_mut().insert(CONTENT_TYPE, CSV);
-    res.write_body(table).map_err(|cause| failed().because(cause))
+    res.headers_mut().insert(CONTENT_TYPE, media_type);
+    res.write_body(content).map_err(|cause| failed().because(cause))
 }
 
 /// The same request with another cursor. Relative: a proxy may put a path before the unit's.

@@ -16,7 +16,7 @@ use crate::record::{Outcome, Report};
 use crate::report::ReportBody;
 use crate::store::{ReportFilter, ReportPlace};
 
-const KNOWN: [&str; 8] = ["from", "to", "vehicle_id", "class", "min_confidence", "format", "limit", "cursor"];
+const KNOWN: [&str; 9] = ["from", "to", "vehicle_id", "class", "min_confidence", "format", "limit", "cursor", "bom"];
 /// Columns of [`report_row`].
 pub const REPORT_COLUMNS: [&str; 11] = [
     "report_id",
@@ -44,6 +44,7 @@ pub const REPORT_COLUMNS: [&str; 11] = [
         ("class" = Option<String>, Query, description = "Of this class only, for example `bus`", min_length = 1, max_length = 128),
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
+        ("bom" = Option<bool>, Query, description = "Of CSV only: begin with a byte order mark, for Excel"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^r[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),

@@ -15,7 +15,8 @@ use crate::ledger::table;
 use crate::ledger::wire::PassageWire;
 use crate::store::{PassageFilter, PassagePlace};
 
-const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confidence", "format", "limit", "cursor"];
+const KNOWN: [&str; 10] =
+    ["from", "to", "class", "line", "direction", "min_confidence", "format", "limit", "cursor", "bom"];
 
 /// Passages
 ///
@@ -31,6 +32,7 @@ const KNOWN: [&str; 9] = ["from", "to", "class", "line", "direction", "min_confi
         ("direction" = Option<String>, Query, description = "In this direction only", min_length = 1, max_length = 128),
         ("min_confidence" = Option<f64>, Query, description = "0 to 1", minimum = 0, maximum = 1),
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`", pattern = "^(json|csv)$"),
+        ("bom" = Option<bool>, Query, description = "Of CSV only: begin with a byte order mark, for Excel"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^p[0-9a-fA-F]{1,16}-[0-9a-fA-F]{1,16}$")
     ),
