@@ -36,11 +36,14 @@ pub struct ReportPlace {
     pub row: i64,
 }
 
+const RECORDED_CLASSES: &str =
+    "SELECT class FROM reports UNION SELECT class FROM classifications WHERE class IS NOT NULL";
+
 impl Store {
-    /// Every class that a kept report has.
-    pub fn report_classes(&self) -> Pending<Vec<String>> {
+    /// Every class that a kept report or classification has.
+    pub fn recorded_classes(&self) -> Pending<Vec<String>> {
         self.list(|connection| {
-            let mut statement = connection.prepare_cached("SELECT DISTINCT class FROM reports")?;
+            let mut statement = connection.prepare_cached(RECORDED_CLASSES)?;
             Ok(statement.query_map([], |row| text(row, "class"))?.collect::<rusqlite::Result<_>>()?)
         })
     }

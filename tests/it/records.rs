@@ -47,6 +47,11 @@ fn a_classification_is_looked_up_by_its_id_listed_in_pages_and_exported() {
     let rest = listed(&format!("limit=2&cursor={}", first["next_cursor"].as_str().unwrap()));
     assert_eq!([ids(&first), ids(&rest)].concat(), newest_first);
     assert!(rest["next_cursor"].is_null());
+    // A class of an earlier model, which nothing but a kept classification has.
+    let outside = rusqlite::Connection::open(unit.state_directory().join("unit.db")).unwrap();
+    outside.execute("UPDATE classifications SET class = 'tram' WHERE id = 1", []).unwrap();
+    assert_eq!(ids(&listed("class=tram")).len(), 1);
+    assert_eq!(unit.get("/api/vehicle/classifications?class=trm", &ann).error_code(), "VALIDATION_ERROR");
     for bad in ["origin=elsewhere", "limit=1001", "cursor=x", "sort=id"] {
         let refused = unit.get(&format!("/api/vehicle/classifications?{bad}"), &ann);
         assert_eq!(refused.error_code(), "VALIDATION_ERROR", "{bad}");

@@ -69,7 +69,7 @@ pub async fn check_names(
     let mut history = api.store.kinds_ever_counted().await?;
     if class.is_some() {
         let kind = |class| Count { slot: Timestamp::UNIX_EPOCH, line: None, direction: None, class, vehicles: 0 };
-        history.extend(api.store.report_classes().await?.into_iter().map(kind));
+        history.extend(api.store.recorded_classes().await?.into_iter().map(kind));
     }
     check(&configured.with_history(history))
 }
