@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use crate::traffic::seen;
 use crate::unit::{PASSWORD, Part, Unit, golden, multipart};
 use crate::waiting::PATIENCE;
 
@@ -128,6 +129,8 @@ type Revocation<'a> = (&'static str, &'a dyn Fn(&str));
 #[test]
 fn no_writing_endpoint_outlives_its_callers_authority() {
     let unit = Unit::start();
+    // So that there is something to compare a manual count with.
+    seen(&unit.store());
     let admin = unit.account("overseer", "admin");
     unit.account("accomplice", "user");
     let revocations: [Revocation<'_>; 4] = [
@@ -153,6 +156,8 @@ fn no_writing_endpoint_outlives_its_callers_authority() {
 #[test]
 fn an_administrator_who_is_one_no_more_makes_no_accounts() {
     let unit = Unit::start();
+    // So that there is something to compare a manual count with.
+    seen(&unit.store());
     let admin = unit.account("overseer", "admin");
     unit.account("accomplice", "user");
     let token = unit.account("demoted", "admin");

@@ -47,7 +47,7 @@ pub fn watched(from: i64, until: i64, gap: Option<Gap>) -> CoverageSpan {
 }
 
 /// A quarter of an hour with four vehicles; then one half watched, one without a camera, and one that nobody passed in.
-fn seen(store: &Store) {
+pub fn seen(store: &Store) {
     let spans = [
         watched(0, 900, None),
         watched(900, 1_350, None),
