@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, Result};
-use crate::ledger::wide;
 use crate::ledger::wire::{IntervalWire, PassageWire};
 
 /// Media type, with the header line that RFC 4180 lets one declare.
@@ -115,6 +115,12 @@ pub fn text(cell: &str) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell.to_owned() }
 }
 
+/// The moment on the clock of the site, with its distance from UTC.
+#[must_use]
+pub fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
 fn text_of(cell: Option<&String>) -> String {
     cell.map_or_else(String::new, |cell| text(cell))
 }
@@ -150,7 +156,7 @@ pub fn passage(passage: &PassageWire) -> Vec<String> {
 
 /// The rows of one interval: one for each line, direction and class. An empty `vehicles` means that nobody looked.
 pub fn interval<'a>(interval: &'a IntervalWire, zone: &TimeZone) -> impl Iterator<Item = Vec<String>> + use<'a> {
-    let local = wide::local(interval.from, zone);
+    let local = local(interval.from, zone);
     let reasons: Vec<_> = interval.reasons.iter().map(|(reason, seconds)| format!("{reason}:{seconds}")).collect();
     let reasons = reasons.join(" ");
     interval.counts.iter().flat_map(move |way| {

@@ -83,7 +83,7 @@ impl Wide {
         let mut cells = vec![
             Cell::Text(interval.from.to_string()),
             Cell::Text(interval.to.to_string()),
-            Cell::Text(local(interval.from, &self.zone)),
+            Cell::Text(table::local(interval.from, &self.zone)),
             number(interval.total),
         ];
         let of_class = |class: &String, way: Option<&Way>| {
@@ -107,12 +107,6 @@ impl Wide {
 
 fn number(count: Option<u64>) -> Cell {
     count.map_or(Cell::Empty, Cell::Count)
-}
-
-/// The moment on the clock of the site, with its distance from UTC.
-#[must_use]
-pub fn local(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 #[cfg(test)]
