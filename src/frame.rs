@@ -10,6 +10,9 @@ mod live;
 
 pub use live::{Analysed, LiveView, TrackBox};
 
+/// Target of log lines about single frames: a broken camera gives thirty a second, and one a minute is written.
+pub const LOG_TARGET: &str = "vehicle_classifierd::frames";
+
 /// One picture from a capture source.
 #[derive(Clone, Debug)]
 pub struct Frame {

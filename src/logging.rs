@@ -1,4 +1,5 @@
-//! Log lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one.
+//! Log lines: to the journal under systemd, readable text on a terminal, JSON on request; secrets masked in every one, and those
+//! that repeat counted instead of written.
 
 use std::io::{self, Write};
 use std::os::linux::fs::MetadataExt;
@@ -16,11 +17,14 @@ mod journal;
 mod mask;
 mod native;
 mod panics;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
 pub use mask::mask;
 pub use native::through_the_log;
+
+use repeats::Repeats;
 
 /// Changes the level while the daemon runs (SIGHUP).
 pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
@@ -50,7 +54,7 @@ pub fn install(log: &LogConfig) -> Result<LevelHandle> {
             Box::new(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(MaskedStderr))
         }
     };
-    let installed = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let installed = tracing_subscriber::registry().with(filter).with(Repeats::default()).with(layer).try_init();
     installed.map_err(|cause| Error::internal("Logging cannot be set up.").because(cause))?;
     panics::report();
     Ok(LevelHandle(handle))

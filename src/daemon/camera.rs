@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::daemon::inference_settings;
 use crate::daemon::startup::is_video;
 use crate::error::Result;
-use crate::frame::{Frame, LiveView, TrackBox};
+use crate::frame::{self, Frame, LiveView, TrackBox};
 use crate::inference::{FrameSink, UploadQueue};
 use crate::metrics::Metrics;
 use crate::pipeline::{AnalyserSettings, Followed, Intake, Pipeline, PipelineParts};
@@ -124,7 +124,7 @@ pub(super) fn camera_sink(store: Store) -> FrameSink {
     Box::new(move |frame, answer| {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return tracing::warn!("camera: {}", error.chain()),
+            Err(error) => return tracing::warn!(target: frame::LOG_TARGET, "camera: {}", error.chain()),
         };
         tracing::debug!("camera: {} is {:?}", frame.label, answer.of_type().map(|found| &found.value));
         let record = Classification {

@@ -9,7 +9,7 @@ use crate::classifier::{
     ActiveModel, LoadedDetector, LoadedModel, run_detector_golden_test, with_classifier, with_detector,
 };
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::imaging::has_too_many_pixels;
 use crate::metrics::{Limit, Metrics};
 use crate::pipeline::analyser::{Analyser, AnalyserSettings, Analysis, CropClassifier, Followed};
@@ -231,7 +231,7 @@ impl Run {
                     metrics.count_limit(Limit::PicturePixels);
                 }
                 metrics.frames.with_label_values(&["invalid"]).inc();
-                tracing::warn!("camera: {}", error.chain());
+                tracing::warn!(target: frame::LOG_TARGET, "camera: {}", error.chain());
                 false
             }
         }
