@@ -30,6 +30,7 @@ mod central;
 pub mod effective;
 mod first_start;
 mod listen;
+mod memory;
 mod notify;
 mod reload;
 pub mod startup;
@@ -319,6 +320,7 @@ pub fn inference_settings(loaded: &Loaded) -> inference::InferenceSettings {
         threads: classifier.threads,
         queue_depth_max: classifier.queue_depth_max,
         picture_pixels_max: classifier.picture_pixels_max,
+        decode_bytes_max: memory::decode_bytes(classifier.decode_memory_bytes_max),
         frame_age_max: Duration::from_millis(loaded.config.capture.frame_age_max_ms),
     }
 }

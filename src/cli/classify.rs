@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::classifier::{PictureAnswer, PictureClassifier, with_classifier};
 use crate::cli::table::table;
-use crate::cli::{Context, complain, read_file, say, say_json};
+use crate::cli::{Context, complain, read_bounded, say, say_json};
 use crate::daemon::{inference_settings, load_model};
 use crate::error::{Error, Result};
 use crate::imaging::{Declared, Limits};
@@ -31,13 +31,14 @@ pub fn run(arguments: &ClassifyArguments, context: &Context) -> Result<ExitCode>
     let model = load_model(&context.loaded, &context.state_directory()?)?;
     let settings = inference_settings(&context.loaded);
     let limits = Limits { pixels_max: settings.picture_pixels_max };
+    let bytes_max = context.loaded.config.api.upload_bytes_max;
     let progress = progress(arguments.files.len());
     let mut rows = Vec::new();
     let mut failed = false;
     with_classifier(&model, settings.threads, |classifier| {
         let mut classifier = PictureClassifier::new(classifier, &model.manifest, limits);
         for path in &arguments.files {
-            match classify(&mut classifier, path) {
+            match classify(&mut classifier, path, bytes_max) {
                 Ok(answer) if arguments.json => progress.suspend(|| say_json(&line(path, &answer)))?,
                 Ok(answer) => rows.push(row(path, &answer)),
                 Err(error) => {
@@ -64,8 +65,8 @@ fn progress(files: usize) -> ProgressBar {
     ProgressBar::new(files as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn classify(classifier: &mut PictureClassifier<'_>, path: &Path) -> Result<PictureAnswer> {
-    let bytes = read_file(path)?;
+fn classify(classifier: &mut PictureClassifier<'_>, path: &Path, bytes_max: u64) -> Result<PictureAnswer> {
+    let bytes = read_bounded(path, bytes_max)?;
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let declared = Declared { file_name: file_name.as_deref(), media_type: None };
     classifier.classify_declared(&bytes, &declared)

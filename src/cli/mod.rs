@@ -1,6 +1,7 @@
 //! The command line: one file a command, errors in one line, exit codes as sysexits has them.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Loaded, Sources, environment, load};
 use crate::daemon;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::act_as_owner;
 use crate::ledger::table::UNWRITABLE as TABLE_UNWRITABLE;
 use crate::metrics::Metrics;
@@ -256,5 +257,24 @@ fn say_json(value: &impl serde::Serialize) -> Result<()> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|cause| Error::validation(format!("{}: cannot be read ({cause}).", path.display())))
+    std::fs::read(path).map_err(|cause| unreadable(path, &cause))
+}
+
+/// Reads a file of at most `bytes_max` bytes; nothing beyond is read, of a device neither.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
+    read.map_err(|cause| unreadable(path, &cause))?;
+    if bytes.len() as u64 > bytes_max {
+        let message = format!(
+            "{}: the file has more than {bytes_max} bytes; use a smaller one, or raise api.upload_bytes_max.",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::PayloadTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, cause: &io::Error) -> Error {
+    Error::validation(format!("{}: cannot be read ({cause}).", path.display()))
 }

@@ -284,6 +284,8 @@ pub struct ClassifierConfig {
     pub queue_depth_max: usize,
     /// Pictures with more pixels are refused before decoding.
     pub picture_pixels_max: u64,
+    /// Memory for the uploads that are decoded at the same time, in bytes. 0: three eighths of the memory that the unit may use.
+    pub decode_memory_bytes_max: u64,
 }
 
 impl Default for ClassifierConfig {
@@ -295,6 +297,7 @@ impl Default for ClassifierConfig {
             threads: 1,
             queue_depth_max: 64,
             picture_pixels_max: 50_000_000,
+            decode_memory_bytes_max: 0,
         }
     }
 }

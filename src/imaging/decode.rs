@@ -18,7 +18,7 @@ use crate::frame::PictureFormat;
 use crate::imaging::declared::{recognise, shortened};
 use crate::imaging::header::{self, PixelSize};
 use crate::imaging::picture::{Picture, Pixels, Source};
-use crate::imaging::{jpeg, title};
+use crate::imaging::{cost, jpeg, title};
 
 /// Longest side of a picture in pixels: what JPEG, GIF and BMP can say at most, and so all others here.
 pub(super) const SIDE_MAX: u32 = 65_535;
@@ -34,8 +34,7 @@ const GREY: u8 = 128;
 /// What a picture may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Width × height. Decoding takes up to 9 bytes a pixel for the worst kinds (progressive JPEG, 16-bit RGBA PNG) and 3
-    /// for an ordinary JPEG.
+    /// Width × height. What decoding takes of memory is another matter: see [`decode_bytes`](super::decode_bytes).
     pub pixels_max: u64,
 }
 
@@ -165,6 +164,9 @@ pub fn decode(bytes: &[u8], label: &str, limits: &Limits) -> Result<Picture> {
     let format = recognise(bytes, label)?;
     let size = header::size(bytes, format).map_err(|failure| failure.into_error(label, format))?;
     limits.check(size, label)?;
+    if format == PictureFormat::Jpeg {
+        cost::check_scans(bytes, size, label)?;
+    }
     let decoded = catch_unwind(|| decode_as(bytes, format, size, limits.for_decoders()))
         .unwrap_or_else(|_| Err(Failure::damaged(PANICKED)))
         .map_err(|failure| failure.into_error(label, format))?;

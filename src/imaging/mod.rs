@@ -6,6 +6,7 @@
 //! kept beside the pixels instead of being applied to them: turning the tensor (50 thousand pixels) after the resize gives
 //! the same result as turning the picture (millions) before it, because the resize treats both axes alike.
 
+mod cost;
 mod dc;
 mod declared;
 mod decode;
@@ -21,6 +22,7 @@ mod tensor;
 mod tests;
 mod thumbnail;
 
+pub use cost::decode_bytes;
 pub use declared::{Declared, check_declared, display_name};
 pub use decode::{Limits, decode, has_too_many_pixels};
 pub use overlay::{jpeg_of, jpeg_of_region};

@@ -1,5 +1,6 @@
 //! Pictures of every kind go in; the four fields, the right refusal or the recorded tensor comes out.
 
+mod cost;
 mod damage;
 mod decoding;
 mod foreign;

@@ -34,6 +34,8 @@ pub struct InferenceSettings {
     pub threads: usize,
     pub queue_depth_max: usize,
     pub picture_pixels_max: u64,
+    /// Memory for the uploads that are decoded at the same time, in bytes.
+    pub decode_bytes_max: u64,
     /// A camera frame older than this when its turn comes is dropped.
     pub frame_age_max: Duration,
 }
@@ -86,7 +88,7 @@ impl Inference {
         sink: FrameSink,
         metrics: &Arc<Metrics>,
     ) -> Result<Self> {
-        let queues = Arc::new(Queues::new(settings.queue_depth_max, settings.worker_count(), metrics.clone()));
+        let queues = Arc::new(Queues::new(settings, metrics.clone()));
         let sink = Arc::new(sink);
         let (started, starts) = std::sync::mpsc::channel();
         let mut workers = Vec::new();
@@ -154,13 +156,14 @@ pub struct UploadQueue {
 }
 
 impl UploadQueue {
-    /// Queues an upload.
+    /// Queues an upload of `account`; accounts take turns.
     ///
     /// # Errors
-    /// Unavailable when the queue is full or the unit is stopping; else what the classification said.
-    pub async fn submit(&self, upload: Upload) -> Result<PictureAnswer> {
+    /// Unavailable when the queue is full or the unit is stopping; payload too large when decoding takes more memory than there
+    /// is for it; else what the classification said.
+    pub async fn submit(&self, account: &str, upload: Upload) -> Result<PictureAnswer> {
         let (reply, answer) = oneshot::channel();
-        self.queues.push_upload(upload, reply)?;
+        self.queues.push_upload(account, upload, reply)?;
         answer.await.unwrap_or_else(|_| Err(Error::internal("The worker gave no answer.")))
     }
 

@@ -8,6 +8,7 @@ pub enum Limit {
     Connections,
     ConnectionsPerAddress,
     CountIntervals,
+    DecodeMemory,
     EventClients,
     HeaderBytes,
     IdleTimeout,
@@ -32,12 +33,13 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit: on a dashboard from the start.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BatchFiles,
         Self::ClientGone,
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::CountIntervals,
+        Self::DecodeMemory,
         Self::EventClients,
         Self::HeaderBytes,
         Self::IdleTimeout,
@@ -69,6 +71,7 @@ impl Limit {
             Self::Connections => "connections",
             Self::ConnectionsPerAddress => "connections_per_address",
             Self::CountIntervals => "count_intervals",
+            Self::DecodeMemory => "decode_memory",
             Self::EventClients => "event_clients",
             Self::HeaderBytes => "header_bytes",
             Self::IdleTimeout => "idle_timeout",

@@ -193,6 +193,58 @@ fn bodies_of_countless_parts_and_parameters_take_no_memory() {
     }
 }
 
+#[test]
+fn pictures_that_are_decoded_together_share_one_budget() {
+    const MIB: usize = 1 << 20;
+    let side = 900 * (size() as f64).sqrt().min(7.0) as u32;
+    // Eight bytes a pixel: room for one of these and not for two.
+    let budget = (side * side * 8) as usize * 3 / 2 + MIB;
+    let unit = Unit::with(&[
+        ("CLASSIFIER__DECODE_MEMORY_BYTES_MAX", budget.to_string().as_str()),
+        ("CLASSIFIER__WORKERS", "4"),
+    ]);
+    let (eve, admin) = (unit.account("eve", "user"), unit.account("alma", "admin"));
+    let encoded = |side: u32| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let picture = image::ImageBuffer::<image::Rgba<u16>, _>::new(side, side);
+        image::DynamicImage::from(picture).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    };
+    let (fits, too_large) = (encoded(side), encoded(side * 5 / 4 + 100));
+    assert_eq!(unit.classify(&eve, "golden.jpg", &golden()).status, 201);
+    let quiet = peak_kilobytes(&unit);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(unit.classify(&eve, "deep.png", &fits).status, 201));
+        }
+    });
+    let peak = peak_kilobytes(&unit);
+    println!("memory: {quiet} kB quiet, {peak} kB at most, {} kB of budget", budget >> 10);
+    assert!(peak <= 2 * quiet + (budget >> 10) as u64, "{quiet} kB quiet, {peak} kB at most");
+    let refused = unit.classify(&eve, "deeper.png", &too_large);
+    assert_eq!((refused.status, refused.error_code().as_str()), (413, "PAYLOAD_TOO_LARGE"), "{}", refused.text());
+    assert!(refused.text().contains("deeper.png") && refused.text().contains("MiB of memory"), "{}", refused.text());
+    assert_eq!(unit.metric(&admin, "vehicle_classifier_limit_hits_total{limit=\"decode_memory\"}"), 1.0);
+}
+
+#[test]
+fn frames_that_cannot_be_read_do_not_fill_the_log() {
+    let recording = tempfile::tempdir().unwrap();
+    std::fs::write(recording.path().join("0.jpg"), golden()).unwrap();
+    for number in 1..10 {
+        std::fs::write(recording.path().join(format!("{number}.jpg")), b"just a text file").unwrap();
+    }
+    let source = format!("replay:{}?fps=60&loop=true", recording.path().display());
+    let unit = Unit::with(&[("CAPTURE__SOURCE", source.as_str())]);
+    let admin = unit.account("alma", "admin");
+    let invalid = "vehicle_classifier_frames_total{result=\"invalid\"}";
+    until("many frames were broken", || unit.metric(&admin, invalid) >= 50.0);
+    let log = unit.log.text();
+    let lines = log.lines().filter(|line| line.contains("camera: ") && line.contains(".jpg")).count();
+    // One a minute, however slow the machine.
+    assert!((1..10).contains(&lines), "{lines} lines:\n{log}");
+}
+
 /// How long each upload of a client takes that means well.
 fn latencies(unit: &Unit, token: &str, goes_on: impl Fn() -> bool, time: Duration) -> Vec<Duration> {
     let until = Instant::now() + time;

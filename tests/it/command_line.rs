@@ -49,6 +49,19 @@ fn classify_does_the_good_ones_and_says_one_line_for_each_bad_one() {
 }
 
 #[test]
+fn classify_reads_no_more_of_a_file_than_the_api_takes() {
+    let pictures = tempfile::tempdir().unwrap();
+    let large = pictures.path().join("large.jpg");
+    std::fs::File::create(&large).unwrap().set_len(64 << 30).unwrap();
+    for file in [large.to_str().unwrap(), "/dev/zero"] {
+        let (_state, output) = on_new_state(&["classify", file]);
+        assert_eq!(output.status.code(), Some(1));
+        let complaint = text(&output.stderr);
+        assert!(complaint.contains(file) && complaint.contains("16777216 bytes"), "{complaint}");
+    }
+}
+
+#[test]
 fn classify_gives_one_json_object_a_line() {
     let picture = newest_model().join("golden.jpg");
     let (_state, output) = on_new_state(&["classify", "--json", picture.to_str().unwrap(), picture.to_str().unwrap()]);

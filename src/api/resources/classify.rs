@@ -73,7 +73,7 @@ pub(super) async fn classified(api: &AppState, user: &str, upload: Upload) -> Re
         let message = "All places for uploads are taken that one account may have; try again in a second.";
         return Err(Error::unavailable(message, Duration::from_secs(1)));
     }
-    let answer = api.uploads.queue.submit(upload).await?;
+    let answer = api.uploads.queue.submit(user, upload).await?;
     Ok(recorded(api, Some(user.to_owned()), file_name, answer))
 }
 
