@@ -14,8 +14,12 @@ fn jpeg(kind: u8, side: u16, components: &[u8], scans: usize) -> Vec<u8> {
     for (number, factors) in components.iter().enumerate() {
         bytes.extend([number as u8 + 1, *factors, 0]);
     }
+    // The scans of a sequential JPEG share its components out, those of a progressive one name them all.
+    let in_scan = if kind == 0xc0 { components.len() / scans } else { components.len() } as u8;
     for _ in 0..scans {
-        bytes.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0]);
+        bytes.extend([0xff, 0xda, 0, 6 + 2 * in_scan, in_scan]);
+        bytes.extend((1..=in_scan).flat_map(|number| [number, 0]));
+        bytes.extend([0, 63, 0]);
     }
     bytes.extend([0xff, 0xd9]);
     bytes
@@ -38,7 +42,7 @@ fn each_kind_of_picture_reserves_what_its_decoder_takes() {
         ("progressive 4:2:0", jpeg(0xc2, 7_072, &[0x22, 0x11, 0x11], 10), 6.0, 7.0),
         ("progressive 4:4:4", jpeg(0xc2, 7_072, &[0x11, 0x11, 0x11], 10), 9.0, 10.0),
         ("progressive CMYK", jpeg(0xc2, 7_072, &[0x11, 0x11, 0x11, 0x11], 10), 10.8, 16.0),
-        ("one component a scan", jpeg(0xc0, 7_072, &[0x22, 0x11, 0x11], 3), 6.0, 7.0),
+        ("one component a scan", jpeg(0xc0, 7_072, &[0x21, 0x11, 0x11], 3), 7.0, 8.0),
         ("PNG of 16 bits with opacity", png(7_072, 16, 6), 8.0, 8.1),
         ("PNG of 8 bits with opacity", png(7_072, 8, 6), 4.0, 4.1),
         ("PNG with a palette", png(7_072, 8, 3), 4.0, 4.1),
