@@ -9,27 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, TlsCertificates,
-    Value, pipe,
-};
+use ::redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value, pipe};
+use tokio_rustls::TlsConnector;
 
 use crate::config::{RedisAddress, RedisServer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::sync::redis::replies::{answers, exec, last_process, problem_of, top_of};
 use crate::sync::uplink::{Entry, Problem, Published, Pulse, Top, Trim, Trouble, Uplink, UplinkState};
 
+mod bounded;
+mod dial;
 mod replies;
+
+use bounded::Bounded;
 
 /// Redirections followed by one connection attempt.
 const MOVES_MAX: usize = 5;
-/// The first probe of an idle connection, and then one every `KEEPALIVE_INTERVAL`.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes that the other side does not confirm for this long mean that it is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// All units, for whoever looks for them. The only key outside a unit's hash tag.
 const UNITS: &str = "vc:units";
 
@@ -55,6 +51,8 @@ pub struct RedisSettings {
 pub struct RedisUplink {
     settings: RedisSettings,
     metrics: Arc<Metrics>,
+    /// Only with TLS.
+    tls: Option<TlsConnector>,
     connection: Option<MultiplexedConnection>,
     /// Where a Cluster last sent us.
     moved_to: Option<RedisServer>,
@@ -68,47 +66,12 @@ impl RedisUplink {
     /// # Errors
     /// Config, when the authorities cannot be read.
     pub fn new(settings: RedisSettings, metrics: Arc<Metrics>) -> Result<Self> {
-        if settings.address.tls {
-            // Fails when there is one already, which is as good.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        }
-        let uplink = Self { settings, metrics, connection: None, moved_to: None, first_server: 0 };
-        if let Some(server) = uplink.settings.address.servers.first() {
-            uplink
-                .client(server, false)
-                .map_err(|problem| Error::config(format!("sync.redis_url and sync.ca_file: {}.", problem.detail)))?;
-        }
-        Ok(uplink)
+        let tls = if settings.address.tls { Some(dial::tls(settings.ca.as_deref())?) } else { None };
+        Ok(Self { settings, metrics, tls, connection: None, moved_to: None, first_server: 0 })
     }
 
     fn key(&self, name: &str) -> String {
         format!("vc:{{{}}}:{name}", self.settings.unit)
-    }
-
-    fn client(&self, server: &RedisServer, sentinel: bool) -> Result<Client, Problem> {
-        let settings = &self.settings;
-        let address = match server {
-            RedisServer::Unix(path) => ConnectionAddr::Unix(path.into()),
-            RedisServer::Tcp { host, port } => {
-                let (host, port) = (host.clone(), RedisServer::port_or_usual(*port, sentinel));
-                if settings.address.tls {
-                    ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-                } else {
-                    ConnectionAddr::Tcp(host, port)
-                }
-            }
-        };
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
-        let info = address.into_connection_info().map_err(|cause| problem_of(&cause))?;
-        let info = info.set_tcp_settings(tcp).set_redis_settings(self.credentials(sentinel));
-        let client = match &settings.ca {
-            Some(ca) if settings.address.tls => {
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) })
-            }
-            _ => Client::open(info),
-        };
-        client.map_err(|cause| problem_of(&cause))
     }
 
     fn credentials(&self, sentinel: bool) -> RedisConnectionInfo {
@@ -132,10 +95,13 @@ impl RedisUplink {
     async fn open(&self, server: &RedisServer, sentinel: bool) -> Result<MultiplexedConnection, Problem> {
         // Time limits are ours, around everything: the client's own leave a connection behind that still waits.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let client = self.client(server, sentinel)?;
         let opening = async {
-            let opened = client.get_multiplexed_async_connection_with_config(&config).await;
-            let mut connection = opened.map_err(|cause| problem_of(&cause))?;
+            let stream = dial::open(server, sentinel, self.tls.as_ref()).await;
+            let stream = Bounded::new(stream.map_err(|cause| replies::problem_of_stream(&cause))?);
+            let opened = MultiplexedConnection::new_with_config(&self.credentials(sentinel), stream, config).await;
+            let (mut connection, driver) = opened.map_err(|cause| problem_of(&cause))?;
+            // Ends with the last handle of the connection.
+            tokio::spawn(driver);
             replies::greeted(&mut connection).await.map(|()| connection)
         };
         match tokio::time::timeout(self.settings.connect_timeout, opening).await {

@@ -3,6 +3,7 @@
 //! client that means well has to hold too.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -243,6 +244,46 @@ fn frames_that_cannot_be_read_do_not_fill_the_log() {
     let lines = log.lines().filter(|line| line.contains("camera: ") && line.contains(".jpg")).count();
     // One a minute, however slow the machine.
     assert!((1..10).contains(&lines), "{lines} lines:\n{log}");
+}
+
+/// A server that announces or sends replies of gigabytes; each connection it takes is told.
+fn endless_redis() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (taken, all_taken) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let replies = ["$1800000000\r\n", "*999999999\r\n", "*1\r\n*1\r\n$500000000\r\n", "+"];
+        for (stream, reply) in listener.incoming().zip(replies.iter().cycle()) {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(reply.as_bytes());
+            // Until the unit closes it.
+            for _ in 0..64 * size() {
+                if stream.write_all(&vec![b'x'; 1 << 20]).is_err() {
+                    break;
+                }
+            }
+            if taken.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, all_taken)
+}
+
+#[test]
+fn a_central_site_that_answers_without_end_takes_no_memory() {
+    let (address, taken) = endless_redis();
+    let url = format!("redis://{address}");
+    let unit = Unit::with(&[("SYNC__REDIS_URL", url.as_str()), ("SYNC__BACKOFF_MS_MAX", "1000")]);
+    let quiet = peak_kilobytes(&Unit::start());
+    for _ in 0..4 {
+        taken.recv_timeout(PATIENCE).expect("the unit does not try again");
+    }
+    let peak = peak_kilobytes(&unit);
+    println!("memory: {quiet} kB without a central site, {peak} kB at most");
+    assert!(peak <= 2 * quiet, "{quiet} kB without a central site, {peak} kB at most");
+    assert_eq!(unit.get("/health", "").json()["redis_connected"], false);
+    unit.log.wait_for("more than 4194304 bytes");
 }
 
 /// How long each upload of a client takes that means well.

@@ -8,6 +8,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{ErrorKind, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::config::RedisServer;
+use crate::sync::redis::bounded::TooLarge;
 use crate::sync::uplink::{Problem, Published, Top, Trouble};
 
 /// What `XADD` says to an id that is not above the stream's newest.
@@ -165,20 +166,31 @@ pub(super) fn problem_of(cause: &RedisError) -> Problem {
     let trouble = match cause.kind() {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Trouble::Garbage,
         ErrorKind::AuthenticationFailed => Trouble::Credentials,
-        ErrorKind::Io if is_tls(cause) => Trouble::Tls,
-        ErrorKind::Io => Trouble::Down,
+        ErrorKind::Io => beneath(cause).map_or(Trouble::Down, trouble_of_stream),
         ErrorKind::Server(ServerErrorKind::ExecAbort) => Trouble::Refused,
         _ => cause.code().map_or(Trouble::Refused, trouble_of),
     };
     Problem::new(trouble, cause.to_string())
 }
 
-/// Whether a fault of TLS is behind it: the client wraps an error of input and output that wraps the one of rustls.
-fn is_tls(cause: &RedisError) -> bool {
+/// A failure to open the stream.
+pub(super) fn problem_of_stream(cause: &std::io::Error) -> Problem {
+    Problem::new(trouble_of_stream(cause), cause.to_string())
+}
+
+fn trouble_of_stream(cause: &std::io::Error) -> Trouble {
+    match cause.get_ref() {
+        Some(inner) if inner.is::<rustls::Error>() => Trouble::Tls,
+        Some(inner) if inner.is::<TooLarge>() => Trouble::Garbage,
+        _ => Trouble::Down,
+    }
+}
+
+/// The error of the stream beneath: the client wraps it.
+fn beneath(cause: &RedisError) -> Option<&std::io::Error> {
     type Shared = Arc<dyn Error + Send + Sync>;
     let shared = cause.source().and_then(|source| source.downcast_ref::<Shared>());
-    let io = shared.and_then(|shared| (**shared).downcast_ref::<std::io::Error>());
-    io.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>())
+    shared.and_then(|shared| (**shared).downcast_ref::<std::io::Error>())
 }
 
 impl Problem {
