@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::PictureFormat;
 use crate::imaging::decode::Limits;
 use crate::imaging::header::{self, PixelSize, array};
+use crate::imaging::segments::{SOS, Segments};
 use crate::imaging::sniff;
 
 /// Beside the pixels: tables, rows, the inflater's window.
@@ -74,24 +75,19 @@ impl JpegCost {
     /// None when the header is not one.
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut cost = Self { components: 0, samples: 0, keeps_coefficients: false, scans: 0 };
-        let mut at = 2;
-        loop {
-            let [mark, kind] = array(bytes, at)?;
-            if mark != 0xff || kind == 0xff {
-                at += 1;
-                continue;
+        let mut segments = Segments::of(bytes);
+        let scan = loop {
+            let segment = segments.next()?;
+            if segment.is_frame() {
+                cost.frame(segment.marker, segment.body)?;
             }
-            match kind {
-                0xc0..=0xcf if !matches!(kind, 0xc4 | 0xc8 | 0xcc) => cost.frame(kind, bytes.get(at + 4..)?)?,
-                0xda => break,
-                _ => {}
+            if segment.marker == SOS {
+                break segment;
             }
-            let standalone = matches!(kind, 0x00 | 0x01 | 0xd0..=0xd9);
-            at += 2 + if standalone { 0 } else { usize::from(u16::from_be_bytes(array(bytes, at + 2)?)) };
-        }
+        };
         // Coded data never holds these two bytes, so each such pair begins a scan (or stands in a table, and one too many counts).
-        let coded = bytes.get(at..)?;
-        cost.scans = coded.windows(2).filter(|pair| *pair == [0xff, 0xda]).take(SCANS_COUNTED_MAX).count() as u64;
+        let coded = bytes.get(scan.start..)?;
+        cost.scans = coded.windows(2).filter(|pair| *pair == [0xff, SOS]).take(SCANS_COUNTED_MAX).count() as u64;
         cost.keeps_coefficients |= cost.scans > 1;
         Some(cost)
     }
